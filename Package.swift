@@ -1,0 +1,80 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let settings: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .treatAllWarnings(as: .error),
+]
+
+// Read top to bottom: a target may depend only on targets above it.
+let package = Package(
+    name: "strata",
+    platforms: [.macOS(.v15)],
+    products: [.executable(name: "strata", targets: ["strata"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),  // the command line
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),  // structured logs
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),  // sockets, event loops, HTTP/1
+        .package(url: "https://github.com/apple/swift-nio-http2", from: "1.46.0"),  // HTTP/2 under TLS
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),  // TLS
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),  // SQLite
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),  // the configuration file
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),  // signals
+    ],
+    targets: [
+        .systemLibrary(name: "CLibCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .target(name: "OCI", dependencies: ["CLibCrypto"]),
+        .target(name: "Telemetry"),
+        .target(name: "SQLStore", dependencies: [.product(name: "GRDB", package: "GRDB.swift")]),
+        .target(name: "Metadata", dependencies: ["OCI", "SQLStore"]),
+        .target(
+            name: "BlobStorage",
+            dependencies: ["OCI", .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio")]
+        ),
+        .target(name: "Access", dependencies: ["OCI"]),
+        .target(
+            name: "RegistryCore",
+            dependencies: [
+                "OCI", "Telemetry", "Metadata", "BlobStorage", "Access", "CLibCrypto",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "Logging", package: "swift-log"),
+            ]
+        ),
+        .target(
+            name: "Housekeeping",
+            dependencies: [
+                "OCI", "Metadata", "BlobStorage", .product(name: "NIOCore", package: "swift-nio"),
+            ]
+        ),
+        .target(
+            name: "HTTPAPI",
+            dependencies: [
+                "OCI", "Telemetry", "Metadata", "BlobStorage", "Access", "RegistryCore",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOTLS", package: "swift-nio"),
+                .product(name: "NIOHTTP2", package: "swift-nio-http2"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+            ]
+        ),
+        .executableTarget(
+            name: "strata",
+            dependencies: [
+                "OCI", "Telemetry", "SQLStore", "Metadata", "BlobStorage", "Access", "RegistryCore", "Housekeeping", "HTTPAPI",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+                .product(name: "Yams", package: "Yams"),
+            ]
+        ),
+    ],
+    swiftLanguageModes: [.v6]
+)
+
+for target in package.targets where target.type != .system { target.swiftSettings = settings }

@@ -1,0 +1,164 @@
+import Glibc
+import NIOCore
+package import NIOPosix
+import OCI
+import Synchronization
+
+/// Objects as files: `objects/<first two digits of the key>/<key>`, written in place once and never renamed.
+package struct FileBlobStore: BlobStore {
+    private let root: String
+    private let threads: NIOThreadPool
+    private let syncs: Bool
+
+    /// Makes the folders if they are missing.
+    ///
+    /// - Parameters:
+    ///   - threads: where blocking calls run; started by the caller.
+    ///   - syncs: whether objects survive a power failure, or only a crash of the process.
+    package init(root: String, threads: NIOThreadPool, syncs: Bool) throws {
+        self.root = root
+        self.threads = threads
+        self.syncs = syncs
+        for folder in [root] + (0...255).map({ "\(root)/\(Hexadecimal.encode([UInt8($0)]))" }) {
+            guard mkdir(folder, 0o750) == 0 || errno == EEXIST else {
+                throw BlobStorageError.failed(operation: "mkdir \(folder)", errno: errno)
+            }
+        }
+        try Self.sync(folder: root)
+    }
+
+    private func folder(_ key: StorageKey) -> String { "\(root)/\(Hexadecimal.encode(key.bytes.prefix(1)))" }
+    private func path(_ key: StorageKey) -> String { "\(folder(key))/\(key)" }
+
+    package func makeWriter(for key: StorageKey, at offset: Int64) async throws -> any BlobWriter {
+        try await threads.runIfActive { [self] in
+            let descriptor = Glibc.open(path(key), O_WRONLY | O_CLOEXEC | (offset == 0 ? O_CREAT : 0), 0o640)
+            guard descriptor >= 0 else {
+                throw errno == ENOENT ? BlobStorageError.missing(key) : Self.error("open")
+            }
+            let writer = FileBlobWriter(
+                descriptor: descriptor, folder: folder(key), offset: offset, threads: threads, syncs: syncs
+            )
+            var status = stat()
+            guard fstat(descriptor, &status) == 0 else { throw Self.error("fstat") }
+            guard Int64(status.st_size) >= offset else { throw BlobStorageError.missing(key) }
+            guard Int64(status.st_size) == offset || ftruncate(descriptor, off_t(offset)) == 0 else {
+                throw Self.error("ftruncate")
+            }
+            return writer
+        }
+    }
+
+    package func open(_ key: StorageKey) async throws -> ObjectFile {
+        // Quick enough to stay on this thread: the folder's entry is in memory or one read away.
+        try ObjectFile(path: path(key), key: key, threads: threads)
+    }
+
+    package func delete(_ key: StorageKey) async throws {
+        try await threads.runIfActive { [self] in
+            guard unlink(path(key)) == 0 || errno == ENOENT else { throw Self.error("unlink") }
+        }
+    }
+
+    package func forEachObject(_ body: @escaping @Sendable (StorageKey, Int64) async throws -> Void) async throws {
+        for prefix in 0...255 {
+            let folder = "\(root)/\(Hexadecimal.encode([UInt8(prefix)]))"
+            let found = try await threads.runIfActive { try Self.objects(in: folder) }
+            for (key, size) in found { try await body(key, size) }
+        }
+    }
+
+    package func checkHealth() async throws {
+        try await threads.runIfActive { [self] in
+            var status = statvfs()
+            guard statvfs(root, &status) == 0 else { throw Self.error("statvfs") }
+            guard status.f_bavail > 0 else { throw BlobStorageError.full }
+        }
+    }
+
+    private static func objects(in folder: String) throws -> [(StorageKey, Int64)] {
+        guard let stream = opendir(folder) else { throw error("opendir") }
+        defer { closedir(stream) }
+        var found: [(StorageKey, Int64)] = []
+        while let entry = readdir(stream) {
+            let name = withUnsafeBytes(of: entry.pointee.d_name) {
+                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            var status = stat()
+            guard let key = StorageKey(name), stat("\(folder)/\(name)", &status) == 0 else { continue }
+            found.append((key, Int64(status.st_size)))
+        }
+        return found
+    }
+
+    static func sync(folder: String) throws {
+        let descriptor = Glibc.open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw error("open \(folder)") }
+        defer { close(descriptor) }
+        guard fsync(descriptor) == 0 else { throw error("fsync \(folder)") }
+    }
+
+    static func error(_ operation: String) -> BlobStorageError {
+        errno == ENOSPC || errno == EDQUOT ? .full : .failed(operation: operation, errno: errno)
+    }
+}
+
+/// Writes one file. Its descriptor closes with it.
+private final class FileBlobWriter: BlobWriter {
+    private let descriptor: CInt
+    private let folder: String
+    private let threads: NIOThreadPool
+    private let syncs: Bool
+    private let offset: Mutex<Int64>
+
+    init(descriptor: CInt, folder: String, offset: Int64, threads: NIOThreadPool, syncs: Bool) {
+        self.descriptor = descriptor
+        self.folder = folder
+        self.offset = Mutex(offset)
+        self.threads = threads
+        self.syncs = syncs
+    }
+
+    deinit { close(descriptor) }
+
+    func append(_ chunks: [ByteBuffer], hashing digester: Digester) async throws -> Digester {
+        try await threads.runIfActive { [self] in
+            var digester = digester
+            let start = offset.withLock { $0 }
+            var position = start
+            do {
+                for chunk in chunks {
+                    try chunk.withUnsafeReadableBytes { bytes in
+                        digester.update(bytes)
+                        try write(bytes, at: position)
+                        position += Int64(bytes.count)
+                    }
+                }
+            } catch {
+                ftruncate(descriptor, off_t(start))  // a shorter chunk that follows must not leave these bytes behind it
+                throw error
+            }
+            offset.withLock { $0 = position }
+            return digester
+        }
+    }
+
+    private func write(_ bytes: UnsafeRawBufferPointer, at start: Int64) throws {
+        var done = 0
+        while done < bytes.count {
+            let rest = UnsafeRawBufferPointer(rebasing: bytes[done...])
+            let count = pwrite(descriptor, rest.baseAddress, rest.count, off_t(start + Int64(done)))
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { throw FileBlobStore.error("pwrite") }
+            done += count
+        }
+    }
+
+    func makeDurable() async throws {
+        guard syncs else { return }
+        try await threads.runIfActive { [self] in
+            guard fsync(descriptor) == 0 else { throw FileBlobStore.error("fsync") }
+            try FileBlobStore.sync(folder: folder)
+        }
+    }
+}

@@ -1,0 +1,63 @@
+import Foundation
+import NIOSSL
+import Synchronization
+
+/// The server's certificate, read again when its file changes: a renewal needs no restart.
+package final class CertificateStore: Sendable {
+    private struct State {
+        var context: NIOSSLContext
+        var version: Version
+    }
+
+    private struct Version: Equatable {
+        var certificate: Date?
+        var key: Date?
+    }
+
+    private let certificatePath: String
+    private let keyPath: String
+    private let state: Mutex<State>
+
+    /// - Parameters: paths of PEM files; the certificate's holds the chain, leaf first.
+    /// - Throws: `NIOSSLError` or an I/O error if the files cannot be read or do not belong together.
+    package init(certificatePath: String, keyPath: String) throws {
+        self.certificatePath = certificatePath
+        self.keyPath = keyPath
+        let version = Self.version(certificatePath, keyPath)
+        state = Mutex(State(context: try Self.load(certificatePath, keyPath), version: version))
+    }
+
+    /// What a new connection is served with.
+    var context: NIOSSLContext { state.withLock { $0.context } }
+
+    /// Reads the files again if they have changed. A pair that cannot be used is refused and the old one kept.
+    ///
+    /// - Returns: whether a new certificate is in use.
+    package func reload(force: Bool = false) throws -> Bool {
+        let version = Self.version(certificatePath, keyPath)
+        guard force || state.withLock({ $0.version != version }) else { return false }
+        let context = try Self.load(certificatePath, keyPath)
+        state.withLock { $0 = State(context: context, version: version) }
+        return true
+    }
+
+    private static func load(_ certificatePath: String, _ keyPath: String) throws -> NIOSSLContext {
+        let chain = try NIOSSLCertificate.fromPEMFile(certificatePath)
+        let key = try NIOSSLPrivateKey(file: keyPath, format: .pem)
+        var configuration = TLSConfiguration.makeServerConfiguration(
+            certificateChain: chain.map { .certificate($0) },
+            privateKey: .privateKey(key)
+        )
+        configuration.minimumTLSVersion = .tlsv12
+        configuration.applicationProtocols = ["h2", "http/1.1"]
+        return try NIOSSLContext(configuration: configuration)
+    }
+
+    private static func version(_ certificatePath: String, _ keyPath: String) -> Version {
+        func modified(_ path: String) -> Date? {
+            let values = try? FileManager.default.attributesOfItem(atPath: path)  // unreadable: said by load
+            return values?[.modificationDate] as? Date
+        }
+        return Version(certificate: modified(certificatePath), key: modified(keyPath))
+    }
+}

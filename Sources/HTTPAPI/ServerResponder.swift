@@ -1,0 +1,140 @@
+import BlobStorage
+package import Logging
+import Metadata
+import NIOHTTP1
+import OCI
+import RegistryCore
+package import Telemetry
+
+/// Every request comes in here: it gets an id, is routed, answered, counted and logged once.
+package struct ServerResponder: Responder {
+    private let registry: RegistryResponder
+    private let readiness: @Sendable () async throws -> Void
+    private let metrics: Metrics
+    private let requests: Counter
+    private let seconds: Histogram
+    private let logger: Logger
+
+    package init(
+        registry: RegistryResponder,
+        readiness: @escaping @Sendable () async throws -> Void,
+        metrics: Metrics,
+        logger: Logger
+    ) {
+        (self.registry, self.readiness, self.metrics, self.logger) = (registry, readiness, metrics, logger)
+        requests = metrics.counter(
+            "strata_http_requests_total", help: "Requests answered.", labels: ["route", "method", "status"]
+        )
+        seconds = metrics.histogram(
+            "strata_http_request_seconds",
+            help: "Time from a request's head to its answer being ready; bodies that are sent are not in it.",
+            labels: ["route"],
+            bounds: [0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 60]
+        )
+    }
+
+    package func respond(to request: HTTPRequest) async -> HTTPResponse {
+        let start = ContinuousClock.now
+        let route = request.path.flatMap { RegistryRoute(path: $0) }
+        let label = route?.label ?? Self.ownLabel(request.path)
+        let id = Self.requestID(request)
+        var logger = logger
+        logger[metadataKey: "request"] = "\(id)"
+        var response: HTTPResponse
+        do {
+            response = try await answer(request, route)
+        } catch {
+            response = refusal(of: error, logger)
+        }
+        response.headers.add(name: "X-Request-Id", value: id)
+        let duration = ContinuousClock.now - start
+        requests.add(1, label, Self.methodLabel(request.method), "\(response.status.code)")
+        seconds.observe(Double(duration.components.seconds) + Double(duration.components.attoseconds) / 1e18, label)
+        logger.info(
+            "request",
+            metadata: [
+                "method": "\(request.method)", "target": "\(request.target)", "status": "\(response.status.code)",
+                "microseconds": "\(duration.components.seconds * 1_000_000 + duration.components.attoseconds / 1_000_000_000_000)",
+                "bytes": "\(response.body.count)",
+            ]
+        )
+        return response
+    }
+
+    private func answer(_ request: HTTPRequest, _ route: RegistryRoute?) async throws -> HTTPResponse {
+        if let route { return try await registry.respond(to: request, route) }
+        let isRead = request.method == .GET || request.method == .HEAD
+        switch request.path {
+        case "/healthz" where isRead:
+            return HTTPResponse(.ok, text: "ok\n", type: "text/plain")
+        case "/readyz" where isRead:
+            do {
+                try await readiness()
+            } catch {
+                throw RegistryError(.unavailable, "Not ready; the log says why.")
+            }
+            return HTTPResponse(.ok, text: "ready\n", type: "text/plain")
+        case "/metrics" where isRead:
+            return HTTPResponse(.ok, text: metrics.text, type: "text/plain; version=0.0.4; charset=utf-8")
+        case "/healthz", "/readyz", "/metrics":
+            let error = RegistryError(.unsupported, "This path answers GET, HEAD.")
+            return ErrorEnvelope.response(to: error, ["Allow": "GET, HEAD"])
+        case nil:
+            throw RegistryError(.requestInvalid, "The path is not valid percent-encoded UTF-8.")
+        default:
+            throw RegistryError(.notFound, "There is nothing at this path. The registry's API begins at /v2/.")
+        }
+    }
+
+    /// What a client is told of an error. Everything that is not its own doing is logged here, once.
+    private func refusal(of error: any Error, _ logger: Logger) -> HTTPResponse {
+        switch error {
+        case let error as RegistryError:
+            return ErrorEnvelope.response(to: error, error.code == .uploadBusy ? ["Retry-After": "1"] : [:])
+        case is ClientGone:
+            return ErrorEnvelope.response(to: RegistryError(.requestInvalid, "The request ended before its body did."))
+        case BlobStorageError.full:
+            logger.error("storage is full", metadata: ["error": "\(error)"])
+            return Self.full
+        default:
+            if MetadataStore.isStorageFull(error) {
+                logger.error("storage is full", metadata: ["error": "\(error)"])
+                return Self.full
+            }
+            logger.error("request failed", metadata: ["error": "\(error)"])
+            return ErrorEnvelope.response(
+                to: RegistryError(.internalError, "The server failed; the log says why, under this request's id.")
+            )
+        }
+    }
+
+    private static var full: HTTPResponse {
+        let error = RegistryError(.insufficientStorage, "The registry's storage is full; nothing was stored. Try again later.")
+        return ErrorEnvelope.response(to: error, ["Retry-After": "60"])
+    }
+
+    private static func ownLabel(_ path: String?) -> String {
+        switch path {
+        case "/healthz", "/readyz": "health"
+        case "/metrics": "metrics"
+        default: "unknown"
+        }
+    }
+
+    private static func methodLabel(_ method: HTTPMethod) -> String {
+        switch method {
+        case .GET, .HEAD, .POST, .PUT, .PATCH, .DELETE, .OPTIONS: method.rawValue
+        default: "other"
+        }
+    }
+
+    /// The client's own id, if it is a short word, or a new one.
+    private static func requestID(_ request: HTTPRequest) -> String {
+        if let given = request.header("X-Request-Id"), (1...64).contains(given.utf8.count),
+            given.utf8.allSatisfy({ $0 > 32 && $0 < 127 && $0 != UInt8(ascii: "\"") })
+        {
+            return given
+        }
+        return String(UInt64.random(in: .min ... .max), radix: 36)
+    }
+}

@@ -1,0 +1,152 @@
+package import BlobStorage
+package import Metadata
+import NIOCore
+import OCI
+
+/// What a verification saw.
+package struct VerificationReport: Sendable, Encodable {
+    package var blobs = 0
+    package var manifests = 0
+    /// Bytes of content that were hashed again.
+    package var bytes: Int64 = 0
+    package var findings: [Finding] = []
+}
+
+extension Finding: Encodable {
+    private enum Key: String, CodingKey { case kind, subject, detail }
+
+    package func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: Key.self)
+        try container.encode(kind, forKey: .kind)
+        try container.encode(subject, forKey: .subject)
+        try container.encode(detail, forKey: .detail)
+    }
+}
+
+/// Reads everything again: every blob and manifest is hashed, every invariant checked, every object looked up. Changes
+/// nothing, and may run beside a server that serves.
+package struct StoreVerifier: Sendable {
+    private let metadata: MetadataStore
+    private let blobs: any BlobStore
+
+    /// Rows that are asked for at a time.
+    private static let pageSize = 200
+
+    package init(metadata: MetadataStore, blobs: any BlobStore) {
+        self.metadata = metadata
+        self.blobs = blobs
+    }
+
+    /// - Parameter progress: told after each blob and manifest how many of how many are done.
+    package func run(progress: @Sendable (_ done: Int, _ total: Int) -> Void) async throws -> VerificationReport {
+        var report = VerificationReport()
+        let counts = try await metadata.counts()
+        let total = Int(counts.blobs + counts.manifests)
+        report.findings += try await metadata.violations()
+        try await verifyManifests(&report) { progress(done(in: $0), total) }
+        try await verifyBlobs(&report) { progress(done(in: $0), total) }
+        report.findings += try await strayObjects()
+        return report
+    }
+
+    private func done(in report: VerificationReport) -> Int { report.manifests + report.blobs }
+
+    private func verifyManifests(_ report: inout VerificationReport, _ step: (VerificationReport) -> Void) async throws {
+        var last: Int64 = 0
+        while true {
+            let page = try await metadata.manifests(after: last, limit: Self.pageSize)
+            guard let end = page.last?.id else { return }
+            last = end
+            for (_, stored, edges) in page {
+                report.manifests += 1
+                report.bytes += Int64(stored.bytes.count)
+                if let wrong = Self.fault(of: stored, edges) {
+                    report.findings.append(Finding(kind: wrong.0, subject: "\(stored.digest)", detail: wrong.1))
+                }
+                step(report)
+            }
+        }
+    }
+
+    private static func fault(of stored: StoredManifest, _ edges: MetadataStore.Edges) -> (String, String)? {
+        let algorithm = stored.digest.algorithm
+        let found = Digest(hashing: stored.bytes, with: algorithm)
+        guard found == stored.digest else { return ("manifest-corrupt", "its bytes hash to \(found)") }
+        guard let manifest = try? Manifest(decoding: stored.bytes, declaredType: stored.mediaType, algorithm: algorithm)
+        else { return ("manifest-unreadable", "it was accepted but is not a manifest") }
+        let needed = Set(manifest.blobs.filter { !$0.isExternal }.map(\.digest))
+        let listed = Set(manifest.blobs.map(\.digest))
+        if let missing = needed.subtracting(edges.blobs).first { return ("edge-missing", "it lists \(missing)") }
+        if let extra = edges.blobs.subtracting(listed).first { return ("edge-extra", "it does not list \(extra)") }
+        guard manifest.children.map(\.digest) == edges.children else {
+            return ("edge-missing", "its children are not recorded as it lists them")
+        }
+        return nil
+    }
+
+    private func verifyBlobs(_ report: inout VerificationReport, _ step: (VerificationReport) -> Void) async throws {
+        var last: Digest?
+        while true {
+            let page = try await metadata.blobs(after: last, limit: Self.pageSize)
+            guard let end = page.last?.digest else { return }
+            last = end
+            for blob in page {
+                report.blobs += 1
+                report.bytes += blob.size
+                if let fault = try await fault(of: blob) {
+                    report.findings.append(Finding(kind: fault.0, subject: "\(blob.digest)", detail: fault.1))
+                }
+                step(report)
+            }
+        }
+    }
+
+    private func fault(of blob: BlobRecord) async throws -> (String, String)? {
+        switch blob.location {
+        case .inline(let bytes):
+            guard Int64(bytes.count) == blob.size, Digest(hashing: bytes, with: blob.digest.algorithm) == blob.digest
+            else { return ("blob-corrupt", "its \(bytes.count) inline bytes are not what its digest names") }
+            return nil
+        case .object(let bytes):
+            let key = StorageKey(bytes: bytes)
+            let file: ObjectFile
+            do {
+                file = try await blobs.open(key)
+            } catch BlobStorageError.missing {
+                return ("blob-missing", "its object \(key) is not there")
+            }
+            guard file.size == blob.size else {
+                return ("blob-corrupt", "its object \(key) has \(file.size) bytes instead of \(blob.size)")
+            }
+            let found = try await hash(file, with: blob.digest.algorithm)
+            return found == blob.digest ? nil : ("blob-corrupt", "its object \(key) hashes to \(found)")
+        }
+    }
+
+    private func hash(_ file: ObjectFile, with algorithm: DigestAlgorithm) async throws -> Digest {
+        var digester = Digester(algorithm)
+        var offset: Int64 = 0
+        while offset < file.size {
+            let chunk = try await file.read(at: offset, count: 1 << 20)
+            guard chunk.readableBytes > 0 else { break }
+            chunk.withUnsafeReadableBytes { digester.update($0) }
+            offset += Int64(chunk.readableBytes)
+        }
+        return digester.finalize()
+    }
+
+    /// Objects whose key no row knows. A key is in the database before its object is in the store, so there is no
+    /// moment in which a healthy store has one.
+    private func strayObjects() async throws -> [Finding] {
+        let found = FindingList()
+        try await blobs.forEachObject { key, size in
+            if try await !metadata.knows(key: key.bytes) {
+                // An upload may have been given up between the listing and the question; then the object is gone too.
+                guard let file = try? await blobs.open(key) else { return }
+                let detail = "an object of \(max(size, file.size)) bytes that no row knows"
+                found.append(Finding(kind: "stray-object", subject: "\(key)", detail: detail))
+            }
+        }
+        return found.all
+    }
+}

@@ -1,0 +1,236 @@
+package import OCI
+import SQLStore
+
+/// Where the bytes of a blob are.
+package enum BlobLocation: Hashable, Sendable {
+    /// At most ``MetadataStore/maximumInlineSize`` bytes.
+    case inline([UInt8])
+    /// The storage key of an object.
+    case object([UInt8])
+}
+
+/// A blob that a repository holds.
+package struct BlobRecord: Hashable, Sendable {
+    package let digest: Digest
+    /// Bytes.
+    package let size: Int64
+    package let location: BlobLocation
+}
+
+extension MetadataStore {
+    /// Most bytes of a blob that is kept in the database. Configs and small artifacts, which outnumber layers, then
+    /// cost neither a file nor a request to an object store.
+    package static let maximumInlineSize = 16 * 1024
+
+    /// Takes `count` new storage keys into the trash, where unpublished keys are.
+    package func registerKeys(_ keys: [[UInt8]]) async throws {
+        let delay = promises.upload
+        try await database.write { db in
+            for key in keys {
+                try db.run("INSERT INTO object_trash (skey, delete_after) VALUES (\(key), \(db.now + delay))")
+            }
+        }
+    }
+
+    /// Forgets a key whose object is gone.
+    package func forgetKey(_ key: [UInt8]) async throws {
+        try await database.write { db in
+            try db.run(
+                """
+                DELETE FROM object_trash WHERE skey = \(key)
+                AND NOT EXISTS (SELECT 1 FROM upload_session WHERE skey = \(key))
+                """
+            )
+        }
+    }
+
+    /// Publishes an upload whose bytes are durable: the blob exists and `repository` holds it.
+    ///
+    /// - Returns: whether the bytes were new. If not, an object's key has stayed in the trash and was never published.
+    /// - Throws: ``RegistryError`` `.blobUploadUnknown` if the key was condemned because the upload took too long.
+    package func commitUpload(
+        _ digest: Digest,
+        size: Int64,
+        at location: BlobLocation,
+        session: [UInt8]?,
+        in repository: RepositoryName
+    ) async throws -> Bool {
+        let promises = promises
+        return try await database.write { db in
+            if let session { try db.run("DELETE FROM upload_session WHERE id = \(session)") }
+            let isNew = try db.publish(digest, size: size, at: location, trashDelay: promises.trash)
+            _ = try db.link(digest, size: size, in: try db.makeRepository(repository), lease: promises.lease)
+            return isNew
+        }
+    }
+
+    /// Lets `repository` hold a blob that another one holds.
+    ///
+    /// - Parameter source: the repository to mount from; nil for any.
+    /// - Returns: false if the source does not hold the blob.
+    package func mount(_ digest: Digest, from source: RepositoryName?, to repository: RepositoryName) async throws -> Bool {
+        let promises = promises
+        return try await database.write { db in
+            let found: [SQLRow]
+            if let source {
+                found = try db.run(
+                    """
+                    SELECT l.size FROM repo_blob l JOIN repository r ON r.id = l.repo_id
+                    WHERE r.name = \(source) AND l.digest = \(digest) \(lock: .keyShare)
+                    """
+                )
+            } else {
+                found = try db.run("SELECT size FROM repo_blob WHERE digest = \(digest) LIMIT 1 \(lock: .keyShare)")
+            }
+            guard let size = found.first?.int(0) else { return false }
+            _ = try db.link(digest, size: size, in: try db.makeRepository(repository), lease: promises.lease)
+            return true
+        }
+    }
+
+    /// - Parameter promising: whether the answer tells a client that it need not upload. The blob then stays for the
+    ///   promised window, and its lease is extended where that is not certain yet.
+    /// - Throws: ``RegistryError`` `.blobUnknown`.
+    package func blob(_ digest: Digest, in repository: RepositoryName, promising: Bool) async throws -> BlobRecord {
+        let promises = promises
+        let found = try await database.read { db in
+            try db.findBlob(digest, in: repository, window: promises.window)
+        }
+        guard let found else { throw RegistryError.blobUnknown(digest, in: repository) }
+        guard promising, !found.isPromised else { return found.record }
+        return try await database.write { db in
+            guard let again = try db.findBlob(digest, in: repository, window: promises.window) else {
+                throw RegistryError.blobUnknown(digest, in: repository)
+            }
+            try db.run("UPDATE repo_blob SET lease_until = \(db.now + promises.lease) WHERE id = \(again.link)")
+            try db.hint(.link, again.link, dueIn: promises.lease)
+            return again.record
+        }
+    }
+
+    /// Removes a repository's link to a blob.
+    ///
+    /// - Throws: ``RegistryError`` `.blobUnknown`; `.unsupported` while a manifest of the repository lists the blob.
+    package func deleteBlob(_ digest: Digest, in repository: RepositoryName) async throws {
+        try await database.write { db in
+            let links = try db.run(
+                """
+                SELECT l.id FROM repo_blob l JOIN repository r ON r.id = l.repo_id
+                WHERE r.name = \(repository) AND l.digest = \(digest) \(lock: .update)
+                """
+            )
+            guard let link = links.first?.int(0) else { throw RegistryError.blobUnknown(digest, in: repository) }
+            // A later statement than the lock: it must see what was committed before the lock was had.
+            let user = try db.run(
+                """
+                SELECT m.digest FROM manifest_blob e JOIN manifest m ON m.id = e.manifest_id
+                WHERE e.link_id = \(link) LIMIT 1
+                """
+            )
+            if let manifest = user.first?.digest(0) {
+                throw RegistryError(
+                    .unsupported,
+                    "The blob is listed by the manifest \(manifest); delete the manifests that list it first.",
+                    detail: ["digest": "\(digest)", "manifest": "\(manifest)"]
+                )
+            }
+            try db.run("DELETE FROM repo_blob WHERE id = \(link)")
+            try db.run(
+                "INSERT INTO gc_hint (kind, due_at, digest) VALUES (\(HintKind.blob.rawValue), \(db.now), \(digest))"
+            )
+        }
+    }
+}
+
+extension RegistryError {
+    static func blobUnknown(_ digest: Digest, in repository: RepositoryName) -> RegistryError {
+        RegistryError(.blobUnknown, "The repository \(repository) has no blob \(digest).", detail: ["digest": "\(digest)"])
+    }
+}
+
+extension SQLTransaction {
+    /// Makes the blob exist. False if it did already.
+    fileprivate func publish(_ digest: Digest, size: Int64, at location: BlobLocation, trashDelay: Int64) throws -> Bool {
+        if case .object(let key) = location {
+            try run("DELETE FROM object_trash WHERE skey = \(key) AND claimed_until IS NULL")
+            guard changes == 1 else {
+                throw RegistryError(.blobUploadUnknown, "The upload took too long and was given up; start it again.")
+            }
+        }
+        try run(
+            """
+            INSERT INTO blob (digest, size, created_at) VALUES (\(digest), \(size), \(now))
+            ON CONFLICT (digest) DO NOTHING
+            """
+        )
+        try run("SELECT 1 FROM blob WHERE digest = \(digest) \(lock: .keyShare)")
+        let located = try run(
+            """
+            SELECT 1 FROM blob_copy WHERE digest = \(digest)
+            UNION ALL SELECT 1 FROM blob_inline WHERE digest = \(digest)
+            """
+        )
+        switch location {
+        case .inline(let data):
+            guard located.isEmpty else { return false }
+            try run("INSERT INTO blob_inline (digest, data) VALUES (\(digest), \(data)) ON CONFLICT (digest) DO NOTHING")
+            return changes == 1
+        case .object(let key):
+            if located.isEmpty {
+                try run(
+                    """
+                    INSERT INTO blob_copy (digest, skey) VALUES (\(digest), \(key))
+                    ON CONFLICT (digest, region) DO NOTHING
+                    """
+                )
+                if changes == 1 { return true }
+            }
+            try run("INSERT INTO object_trash (skey, delete_after) VALUES (\(key), \(now + trashDelay))")
+            return false
+        }
+    }
+
+    /// Lets a repository hold a blob for at least the lease.
+    fileprivate func link(_ digest: Digest, size: Int64, in repository: Int64, lease: Int64) throws -> Int64 {
+        let rows = try run(
+            """
+            INSERT INTO repo_blob (repo_id, digest, size, lease_until)
+            VALUES (\(repository), \(digest), \(size), \(now + lease))
+            ON CONFLICT (repo_id, digest) DO UPDATE SET lease_until =
+                CASE WHEN repo_blob.lease_until > excluded.lease_until
+                THEN repo_blob.lease_until ELSE excluded.lease_until END
+            RETURNING id
+            """
+        )
+        guard let id = rows.first?.int(0) else { throw SQLError.failed("an upsert returned no row") }
+        try hint(.link, id, dueIn: lease)
+        return id
+    }
+
+    fileprivate func findBlob(
+        _ digest: Digest,
+        in repository: RepositoryName,
+        window: Int64
+    ) throws -> (link: Int64, isPromised: Bool, record: BlobRecord)? {
+        let rows = try run(
+            """
+            SELECT l.id, l.size, c.skey, i.data, CASE WHEN l.lease_until > \(now + window)
+                OR EXISTS (SELECT 1 FROM manifest_blob e WHERE e.link_id = l.id) THEN 1 ELSE 0 END
+            FROM repository r JOIN repo_blob l ON l.repo_id = r.id
+            LEFT JOIN blob_copy c ON c.digest = l.digest
+            LEFT JOIN blob_inline i ON i.digest = l.digest
+            WHERE r.name = \(repository) AND l.digest = \(digest)
+            """
+        )
+        guard let row = rows.first else { return nil }
+        let location: BlobLocation
+        if let key = row.optionalBytes(2) {
+            location = .object(key)
+        } else if let data = row.optionalBytes(3) {
+            location = .inline(data)
+        } else {
+            throw SQLError.failed("the blob \(digest) has no location")
+        }
+        return (row.int(0), row.int(4) == 1, BlobRecord(digest: digest, size: row.int(1), location: location))
+    }
+}

@@ -1,0 +1,62 @@
+package import OCI
+import SQLStore
+
+/// A manifest that has a subject, as a referrers list shows it.
+package struct Referrer: Hashable, Sendable {
+    package let digest: Digest
+    package let mediaType: String
+    package let artifactType: String?
+    /// The manifest itself, whose annotations the list repeats.
+    package let bytes: [UInt8]
+}
+
+extension MetadataStore {
+    /// The tags after `last`, in byte order, at most `limit`.
+    ///
+    /// - Throws: ``RegistryError`` `.nameUnknown` if nothing was ever pushed to the repository.
+    package func tags(of repository: RepositoryName, after last: String, limit: Int) async throws -> [String] {
+        try await database.read { db in
+            guard let repo = try db.repositoryID(repository) else {
+                throw RegistryError(
+                    .nameUnknown,
+                    "There is no repository \(repository).",
+                    detail: ["name": repository.text]
+                )
+            }
+            return try db.run(
+                "SELECT name FROM tag WHERE repo_id = \(repo) AND name > \(last) ORDER BY name LIMIT \(Int64(limit))"
+            ).map { $0.text(0) }
+        }
+    }
+
+    /// The repositories after `last`, in byte order, at most `limit`.
+    package func repositories(after last: String, limit: Int) async throws -> [String] {
+        try await database.read { db in
+            try db.run("SELECT name FROM repository WHERE name > \(last) ORDER BY name LIMIT \(Int64(limit))")
+                .map { $0.text(0) }
+        }
+    }
+
+    /// The manifests whose subject is `digest`, after `last` in the order of digests, at most `limit`.
+    package func referrers(
+        to digest: Digest,
+        in repository: RepositoryName,
+        artifactType: String?,
+        after last: Digest?,
+        limit: Int
+    ) async throws -> [Referrer] {
+        try await database.read { db in
+            guard let repo = try db.repositoryID(repository) else { return [] }
+            let after = last?.storageBytes ?? []
+            return try db.run(
+                """
+                SELECT m.digest, y.name, a.name, m.payload FROM manifest m
+                JOIN media_type y ON y.id = m.media_type_id LEFT JOIN media_type a ON a.id = m.artifact_type_id
+                WHERE m.repo_id = \(repo) AND m.subject = \(digest) AND m.digest > \(after)
+                AND (\(optional: artifactType) IS NULL OR a.name = \(optional: artifactType))
+                ORDER BY m.digest LIMIT \(Int64(limit))
+                """
+            ).map { Referrer(digest: $0.digest(0), mediaType: $0.text(1), artifactType: $0.optionalText(2), bytes: $0.bytes(3)) }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+package import OCI
+import SQLStore
+
+/// A manifest as it is served.
+package struct StoredManifest: Hashable, Sendable {
+    package let digest: Digest
+    package let mediaType: String
+    /// Exactly as pushed.
+    package let bytes: [UInt8]
+}
+
+extension MetadataStore {
+    /// - Parameter promising: whether the answer tells a client that it need not push. The manifest then stays for the
+    ///   promised window.
+    /// - Throws: ``RegistryError`` `.manifestUnknown`.
+    package func manifest(
+        _ reference: Reference,
+        in repository: RepositoryName,
+        promising: Bool
+    ) async throws -> StoredManifest {
+        let found = try await database.read { db -> (manifest: StoredManifest, mustPromise: Int64?)? in
+            guard let row = try db.findManifest(reference, in: repository) else { return nil }
+            let manifest = StoredManifest(digest: row.digest(1), mediaType: row.text(2), bytes: row.bytes(3))
+            // What a tag or an index names is kept for longer than the window after it is let go.
+            guard promising, case .digest = reference, row.int(4) < db.now + promises.window,
+                try !db.isNamed(manifest: row.int(0))
+            else { return (manifest, nil) }
+            return (manifest, row.int(0))
+        }
+        guard let found else { throw RegistryError.manifestUnknown(reference, in: repository) }
+        if let id = found.mustPromise {
+            let lease = promises.lease
+            try await database.write { db in
+                try db.run("UPDATE manifest SET keep_until = \(db.now + lease) WHERE id = \(id)")
+                guard db.changes == 1 else { throw RegistryError.manifestUnknown(reference, in: repository) }
+                try db.hint(.manifest, id, dueIn: lease)
+            }
+        }
+        return found.manifest
+    }
+
+    /// Removes a tag; the manifest stays.
+    ///
+    /// - Throws: ``RegistryError`` `.manifestUnknown`, `.preconditionFailed`.
+    package func deleteTag(_ tag: Tag, in repository: RepositoryName, condition: TagCondition = .none) async throws {
+        let window = promises.window
+        try await database.write { db in
+            guard let row = try db.findManifest(.tag(tag), in: repository) else {
+                throw RegistryError.manifestUnknown(.tag(tag), in: repository)
+            }
+            try condition.check(row.digest(1), tag.text)
+            let repo = try db.makeRepository(repository)
+            try db.run("DELETE FROM tag WHERE repo_id = \(repo) AND name = \(tag)")
+            try db.release(manifest: row.int(0), keepingFor: window)
+        }
+    }
+
+    /// Removes a manifest and the tags that name it. Indexes that list it stay, and list it as missing.
+    ///
+    /// - Throws: ``RegistryError`` `.manifestUnknown`, `.preconditionFailed`.
+    package func deleteManifest(
+        _ digest: Digest,
+        in repository: RepositoryName,
+        condition: TagCondition = .none
+    ) async throws {
+        let window = promises.window
+        try await database.write { db in
+            let rows = try db.run(
+                """
+                SELECT m.id FROM manifest m JOIN repository r ON r.id = m.repo_id
+                WHERE r.name = \(repository) AND m.digest = \(digest) \(lock: .update)
+                """
+            )
+            try condition.check(rows.isEmpty ? nil : digest, "\(digest)")
+            guard let id = rows.first?.int(0) else {
+                throw RegistryError.manifestUnknown(.digest(digest), in: repository)
+            }
+            try db.run("DELETE FROM tag WHERE manifest_id = \(id)")
+            try db.run("UPDATE manifest_child SET child_id = NULL WHERE child_id = \(id)")
+            try db.releaseEdges(of: id, keepingFor: window)
+            try db.run("DELETE FROM manifest WHERE id = \(id)")
+        }
+    }
+}
+
+extension RegistryError {
+    fileprivate static func manifestUnknown(_ reference: Reference, in repository: RepositoryName) -> RegistryError {
+        RegistryError(
+            .manifestUnknown,
+            "The repository \(repository) has no manifest \(reference).",
+            detail: ["reference": "\(reference)"]
+        )
+    }
+}
+
+extension SQLTransaction {
+    /// id, digest, media type, bytes, keep_until
+    func findManifest(_ reference: Reference, in repository: RepositoryName) throws -> SQLRow? {
+        switch reference {
+        case .digest(let digest):
+            try run(
+                """
+                SELECT m.id, m.digest, y.name, m.payload, m.keep_until FROM repository r
+                JOIN manifest m ON m.repo_id = r.id JOIN media_type y ON y.id = m.media_type_id
+                WHERE r.name = \(repository) AND m.digest = \(digest)
+                """
+            ).first
+        case .tag(let tag):
+            try run(
+                """
+                SELECT m.id, m.digest, y.name, m.payload, m.keep_until FROM repository r
+                JOIN tag t ON t.repo_id = r.id JOIN manifest m ON m.id = t.manifest_id
+                JOIN media_type y ON y.id = m.media_type_id
+                WHERE r.name = \(repository) AND t.name = \(tag)
+                """
+            ).first
+        }
+    }
+
+    fileprivate func isNamed(manifest id: Int64) throws -> Bool {
+        try !run(
+            """
+            SELECT 1 FROM tag WHERE manifest_id = \(id) UNION ALL SELECT 1 FROM manifest_child WHERE child_id = \(id) LIMIT 1
+            """
+        ).isEmpty
+    }
+
+    /// A tag or an index let go of a manifest: it stays for the window, then a collector looks.
+    func release(manifest id: Int64, keepingFor window: Int64) throws {
+        try run("UPDATE manifest SET keep_until = \(now + window) WHERE id = \(id) AND keep_until < \(now + window)")
+        try hint(.manifest, id, dueIn: window)
+    }
+
+    /// A manifest lets go of its blobs and children, each kept for the window, with a hint for each.
+    fileprivate func releaseEdges(of id: Int64, keepingFor window: Int64) throws {
+        // In the order of their ids, so that two deletions that share layers cannot wait for each other.
+        let links = try run(
+            """
+            SELECT id FROM repo_blob WHERE id IN (SELECT link_id FROM manifest_blob WHERE manifest_id = \(id))
+            ORDER BY id \(lock: .noKeyUpdate)
+            """
+        ).map { $0.int(0) }
+        for link in links {
+            try run(
+                """
+                UPDATE repo_blob SET lease_until = \(now + window) WHERE id = \(link) AND lease_until < \(now + window)
+                """
+            )
+            try hint(.link, link, dueIn: window)
+        }
+        let children = try run(
+            "SELECT DISTINCT child_id FROM manifest_child WHERE parent_id = \(id) AND child_id IS NOT NULL ORDER BY child_id"
+        )
+        for child in children { try release(manifest: child.int(0), keepingFor: window) }
+        try run("DELETE FROM manifest_blob WHERE manifest_id = \(id)")
+        try run("DELETE FROM manifest_child WHERE parent_id = \(id)")
+    }
+}

@@ -1,0 +1,245 @@
+package import OCI
+import SQLStore
+
+/// What a tag must be for a push to move it, so that two pipelines cannot overwrite each other unseen.
+/// Source: [RFC 9110, 13.1](https://www.rfc-editor.org/rfc/rfc9110#section-13.1).
+package enum TagCondition: Hashable, Sendable {
+    case none
+    /// `If-None-Match: *`: it does not exist.
+    case isAbsent
+    /// `If-Match: "<digest>"`: it names one of these; empty for `*`, any.
+    case names([Digest])
+}
+
+/// A manifest to be stored and what shall name it.
+package struct ManifestPush: Sendable {
+    package let manifest: Manifest
+    /// Distinct. All are moved or none is.
+    package let tags: [Tag]
+    /// Holds for every tag, or for the manifest itself where there is none.
+    package let condition: TagCondition
+    /// Whether an index may list manifests that the repository does not hold.
+    package let allowsSparseIndex: Bool
+
+    package init(manifest: Manifest, tags: [Tag], condition: TagCondition, allowsSparseIndex: Bool) {
+        (self.manifest, self.tags, self.condition, self.allowsSparseIndex) = (manifest, tags, condition, allowsSparseIndex)
+    }
+}
+
+extension MetadataStore {
+    /// Stores a manifest, its edges and its tags in one transaction. The same bytes again change nothing but the tags.
+    ///
+    /// - Throws: ``RegistryError`` `.manifestBlobUnknown` with one entry for each missing blob or child,
+    ///   `.sizeInvalid` where a descriptor's size is not the blob's, `.preconditionFailed`.
+    package func put(_ push: ManifestPush, in repository: RepositoryName) async throws {
+        let promises = promises
+        try await database.write { db in
+            let repo = try db.makeRepository(repository)
+            let links = try db.lockBlobs(of: push.manifest, in: repo)
+            let children = try db.lockChildren(of: push, in: repo)
+            try db.check(push, in: repo)
+            let (id, isNew) = try db.insert(push.manifest, in: repo, promises)
+            if isNew { try db.insertEdges(from: id, of: push.manifest, in: repo, links: links, children: children) }
+            for tag in push.tags { try db.point(tag, at: id, in: repo, promises) }
+            if push.tags.isEmpty { try db.hint(.manifest, id, dueIn: promises.lease) }
+        }
+    }
+}
+
+extension SQLTransaction {
+    /// The links of the blobs that a manifest lists, locked against collection.
+    fileprivate func lockBlobs(of manifest: Manifest, in repo: Int64) throws -> [Int64] {
+        let digests = Array(Set(manifest.blobs.map(\.digest)))
+        guard !digests.isEmpty else { return [] }
+        var held: [Digest: (link: Int64, size: Int64)] = [:]
+        for some in digests.chunked(by: maximumListLength) {
+            let rows = try run(
+                """
+                SELECT id, digest, size FROM repo_blob WHERE repo_id = \(repo) AND digest IN \(list: some)
+                ORDER BY digest \(lock: .keyShare)
+                """
+            )
+            for row in rows { held[row.digest(1)] = (row.int(0), row.int(2)) }
+        }
+        var wrong: [Digest: RegistryError.Entry] = [:]
+        for blob in manifest.blobs {
+            if let known = held[blob.digest] {
+                guard known.size != blob.size else { continue }
+                wrong[blob.digest] = RegistryError.Entry(
+                    .sizeInvalid,
+                    "The manifest says that \(blob.digest) has \(blob.size) bytes, but it has \(known.size).",
+                    detail: ["digest": "\(blob.digest)"]
+                )
+            } else if !blob.isExternal {
+                wrong[blob.digest] = .missing(blob.digest, "blob")
+            }
+        }
+        try throwIfAny(wrong, in: manifest.blobs)
+        return held.values.map(\.link)
+    }
+
+    fileprivate func lockChildren(of push: ManifestPush, in repo: Int64) throws -> [Digest: Int64] {
+        var held: [Digest: Int64] = [:]
+        for some in Array(Set(push.manifest.children.map(\.digest))).chunked(by: maximumListLength) {
+            let rows = try run(
+                """
+                SELECT id, digest FROM manifest WHERE repo_id = \(repo) AND digest IN \(list: some)
+                ORDER BY digest \(lock: .keyShare)
+                """
+            )
+            for row in rows { held[row.digest(1)] = row.int(0) }
+        }
+        guard !push.allowsSparseIndex else { return held }
+        var wrong: [Digest: RegistryError.Entry] = [:]
+        for child in push.manifest.children where held[child.digest] == nil && !child.isExternal {
+            wrong[child.digest] = .missing(child.digest, "manifest")
+        }
+        try throwIfAny(wrong, in: push.manifest.children)
+        return held
+    }
+
+    /// One entry for each digest, in the order of the manifest.
+    private func throwIfAny(_ wrong: [Digest: RegistryError.Entry], in order: [Descriptor]) throws {
+        var left = wrong
+        let entries = order.compactMap { left.removeValue(forKey: $0.digest) }
+        if !entries.isEmpty { throw RegistryError(entries) }
+    }
+
+    fileprivate func check(_ push: ManifestPush, in repo: Int64) throws {
+        guard push.condition != .none else { return }
+        if push.tags.isEmpty {
+            let rows = try run("SELECT digest FROM manifest WHERE repo_id = \(repo) AND digest = \(push.manifest.digest)")
+            try push.condition.check(rows.first?.digest(0), "\(push.manifest.digest)")
+        }
+        for tag in push.tags {
+            let rows = try run(
+                """
+                SELECT m.digest FROM tag t JOIN manifest m ON m.id = t.manifest_id
+                WHERE t.repo_id = \(repo) AND t.name = \(tag) \(lock: .update)
+                """
+            )
+            try push.condition.check(rows.first?.digest(0), tag.text)
+        }
+    }
+
+    /// - Returns: the row's id and whether it is new. An old row keeps its bytes and its media type: they are what its
+    ///   digest was first pushed as.
+    fileprivate func insert(_ manifest: Manifest, in repo: Int64, _ promises: Promises) throws -> (Int64, isNew: Bool) {
+        let type = try mediaTypeID(manifest.mediaType)
+        let artifactType = try manifest.artifactType.map { try mediaTypeID($0) }
+        let inserted = try run(
+            """
+            INSERT INTO manifest (repo_id, digest, media_type_id, artifact_type_id, subject, created_at, keep_until, payload)
+            VALUES (\(repo), \(manifest.digest), \(type), \(optional: artifactType), \(optional: manifest.subject), \(now),
+                \(now + promises.lease), \(manifest.bytes))
+            ON CONFLICT (repo_id, digest) DO NOTHING RETURNING id
+            """
+        )
+        if let id = inserted.first?.int(0) { return (id, true) }
+        let rows = try run(
+            """
+            SELECT id, keep_until, media_type_id FROM manifest
+            WHERE repo_id = \(repo) AND digest = \(manifest.digest) \(lock: .keyShare)
+            """
+        )
+        guard let row = rows.first else { throw SQLError.failed("a manifest was neither inserted nor found") }
+        if row.int(2) != type {
+            throw RegistryError(
+                .manifestInvalid,
+                "These bytes are stored with another media type than \(manifest.mediaType); a manifest is never converted."
+            )
+        }
+        if row.int(1) < now + promises.window {
+            try run("UPDATE manifest SET keep_until = \(now + promises.lease) WHERE id = \(row.int(0))")
+        }
+        return (row.int(0), false)
+    }
+
+    private func mediaTypeID(_ name: String) throws -> Int64 {
+        if let id = try run("SELECT id FROM media_type WHERE name = \(name)").first?.int(0) { return id }
+        try run("INSERT INTO media_type (name) VALUES (\(name)) ON CONFLICT (name) DO NOTHING")
+        guard let id = try run("SELECT id FROM media_type WHERE name = \(name)").first?.int(0) else {
+            throw SQLError.failed("a media type was neither inserted nor found")
+        }
+        return id
+    }
+
+    fileprivate func insertEdges(
+        from id: Int64,
+        of manifest: Manifest,
+        in repo: Int64,
+        links: [Int64],
+        children: [Digest: Int64]
+    ) throws {
+        for link in links.sorted() {
+            try run("INSERT INTO manifest_blob (manifest_id, link_id) VALUES (\(id), \(link))")
+        }
+        for (position, child) in manifest.children.enumerated() {
+            try run(
+                """
+                INSERT INTO manifest_child (parent_id, position, repo_id, child_id, child_digest)
+                VALUES (\(id), \(Int64(position)), \(repo), \(optional: children[child.digest]), \(child.digest))
+                """
+            )
+        }
+        // Indexes that listed this manifest before it was here.
+        try run(
+            """
+            UPDATE manifest_child SET child_id = \(id)
+            WHERE repo_id = \(repo) AND child_digest = \(manifest.digest) AND child_id IS NULL
+            """
+        )
+    }
+
+    fileprivate func point(_ tag: Tag, at id: Int64, in repo: Int64, _ promises: Promises) throws {
+        let old = try run(
+            "SELECT manifest_id FROM tag WHERE repo_id = \(repo) AND name = \(tag) \(lock: .update)"
+        ).first?.int(0)
+        try run(
+            """
+            INSERT INTO tag (repo_id, name, manifest_id, updated_at) VALUES (\(repo), \(tag), \(id), \(now))
+            ON CONFLICT (repo_id, name) DO UPDATE SET manifest_id = excluded.manifest_id, updated_at = excluded.updated_at
+            """
+        )
+        if let old, old != id { try release(manifest: old, keepingFor: promises.window) }
+    }
+}
+
+/// Most values in one `IN` list; SQLite binds 32,766 parameters, PostgreSQL 65,535.
+private let maximumListLength = 4096
+
+extension TagCondition {
+    /// - Throws: ``RegistryError`` `.preconditionFailed`.
+    package func check(_ current: Digest?, _ subject: String) throws {
+        let found = current.map { "names \($0)" } ?? "does not exist"
+        let holds =
+            switch self {
+            case .none: true
+            case .isAbsent: current == nil
+            case .names(let digests): current.map { digests.isEmpty || digests.contains($0) } ?? false
+            }
+        guard holds else {
+            throw RegistryError(
+                .preconditionFailed,
+                "\(subject) \(found), so the condition of the request does not hold; nothing was changed.",
+                detail: current.map { ["digest": "\($0)"] } ?? [:]
+            )
+        }
+    }
+}
+
+extension RegistryError.Entry {
+    fileprivate static func missing(_ digest: Digest, _ what: String) -> Self {
+        Self(
+            .manifestBlobUnknown,
+            "The manifest lists the \(what) \(digest), which the repository does not hold; push it first.",
+            detail: ["digest": "\(digest)"]
+        )
+    }
+}
+
+extension Array {
+    fileprivate func chunked(by size: Int) -> [[Element]] {
+        stride(from: 0, to: count, by: size).map { Array(self[$0..<Swift.min($0 + size, count)]) }
+    }
+}

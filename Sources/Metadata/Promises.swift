@@ -1,0 +1,30 @@
+/// How long what we told a client stays true. Milliseconds. Recorded with every answer that makes a promise, so that
+/// the collector, which acts later, can keep it.
+package struct Promises: Sendable {
+    /// How long an upload, a mount or an untagged push keeps its blob or manifest.
+    package let lease: Int64
+    /// How long every 2xx is good for. A HEAD that finds less left extends the lease.
+    package let window: Int64
+    /// How long an unpublished upload keeps its key.
+    package let upload: Int64
+    /// How long the bytes of a key that nothing names any more stay readable.
+    package let trash: Int64
+
+    package init(lease: Duration, window: Duration, upload: Duration, trash: Duration) {
+        self.lease = lease.milliseconds
+        self.window = window.milliseconds
+        self.upload = upload.milliseconds
+        self.trash = trash.milliseconds
+    }
+
+    package static let standard = Promises(
+        lease: .seconds(12 * 3600),
+        window: .seconds(6 * 3600),
+        upload: .seconds(24 * 3600),
+        trash: .seconds(2 * 3600)
+    )
+}
+
+extension Duration {
+    package var milliseconds: Int64 { components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000 }
+}

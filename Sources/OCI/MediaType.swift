@@ -1,0 +1,36 @@
+/// The media types that a registry acts on. Any other is stored and served as it came.
+/// Source: [image-spec, media types](https://github.com/opencontainers/image-spec/blob/main/media-types.md),
+/// [Docker image manifest v2 schema 2](https://distribution.github.io/distribution/spec/manifest-v2-2/).
+package enum MediaType {
+    package static let imageManifest = "application/vnd.oci.image.manifest.v1+json"
+    package static let imageIndex = "application/vnd.oci.image.index.v1+json"
+    package static let dockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
+    package static let dockerManifestList = "application/vnd.docker.distribution.manifest.list.v2+json"
+
+    /// The media type of a `Content-Type` value: lower-cased, without its parameters. Nil if it is not `type/subtype`.
+    package static func parse(_ headerValue: some StringProtocol) -> String? {
+        let trimmed = headerValue.prefix { $0 != ";" }.trimmed.lowercased()
+        let parts = trimmed.split(separator: "/", omittingEmptySubsequences: false)
+        let isToken: (Substring) -> Bool = { part in
+            !part.isEmpty && part.utf8.allSatisfy { $0.isLetterOrDigit || "!#$&^_.+-".utf8.contains($0) }
+        }
+        return parts.count == 2 && parts.allSatisfy(isToken) && trimmed.utf8.count <= maximumLength ? trimmed : nil
+    }
+
+    /// Most characters (RFC 6838, section 4.2: 127 for each part).
+    package static let maximumLength = 255
+
+    /// Layers that a registry need not hold: their content is fetched from elsewhere.
+    package static func isNonDistributable(_ mediaType: String) -> Bool {
+        mediaType.contains(".nondistributable.") || mediaType.hasPrefix("application/vnd.docker.image.rootfs.foreign.")
+    }
+}
+
+extension StringProtocol {
+    /// Without spaces and tabs at either end, HTTP's optional white space.
+    package var trimmed: String {
+        let isSpace: (Character) -> Bool = { $0 == " " || $0 == "\t" }
+        guard let first = firstIndex(where: { !isSpace($0) }), let last = lastIndex(where: { !isSpace($0) }) else { return "" }
+        return String(self[first...last])
+    }
+}

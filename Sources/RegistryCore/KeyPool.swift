@@ -1,0 +1,40 @@
+import BlobStorage
+import Metadata
+import Synchronization
+
+/// Storage keys that the trash already knows, so that an object never exists without a row. Made many at a time: one
+/// durable write then serves many uploads.
+final class KeyPool: Sendable {
+    private struct State {
+        var keys: [StorageKey] = []
+        var madeAt = ContinuousClock.now
+    }
+
+    private let metadata: MetadataStore
+    private let state = Mutex(State())
+
+    /// Keys in one write.
+    private static let batch = 64
+    /// After this a key is left to the collector: its upload might outlive the key's time in the trash.
+    private static let maximumAge = Duration.seconds(3600)
+
+    init(metadata: MetadataStore) { self.metadata = metadata }
+
+    func take() async throws -> StorageKey {
+        if let key = popFresh() { return key }
+        let made = (0..<Self.batch).map { _ in StorageKey.random() }
+        try await metadata.registerKeys(made.map(\.bytes))
+        state.withLock { state in
+            if ContinuousClock.now - state.madeAt > Self.maximumAge { state.keys = [] }
+            if state.keys.isEmpty { state.madeAt = .now }
+            state.keys += made.dropFirst()
+        }
+        return made[0]
+    }
+
+    private func popFresh() -> StorageKey? {
+        state.withLock { state in
+            ContinuousClock.now - state.madeAt > Self.maximumAge ? nil : state.keys.popLast()
+        }
+    }
+}

@@ -1,0 +1,73 @@
+package import BlobStorage
+package import Logging
+package import Metadata
+import OCI
+
+/// The registry itself: the operations of the distribution specification, free of HTTP.
+package struct Registry: Sendable {
+    let metadata: MetadataStore
+    let blobs: any BlobStore
+    package let policy: RegistryPolicy
+    let metrics: RegistryMetrics
+    let keys: KeyPool
+    let uploads: UploadSessions
+    let slots: UploadSlots
+    let logger: Logger
+
+    /// - Parameter uploadSecret: what upload ids are signed with; the same on all nodes, at least 32 random bytes.
+    package init(
+        metadata: MetadataStore,
+        blobs: any BlobStore,
+        policy: RegistryPolicy,
+        metrics: RegistryMetrics,
+        uploadSecret: [UInt8],
+        logger: Logger
+    ) {
+        self.metadata = metadata
+        self.blobs = blobs
+        self.policy = policy
+        self.metrics = metrics
+        self.logger = logger
+        keys = KeyPool(metadata: metadata)
+        slots = UploadSlots(count: policy.maximumUploadsInFlight)
+        uploads = UploadSessions(secret: uploadSecret, lifetime: policy.uploadLifetime)
+    }
+
+    /// Throws if the registry cannot serve now.
+    package func checkReadiness() async throws {
+        try await metadata.ping()
+        try await blobs.checkHealth()
+    }
+}
+
+/// What a registry accepts.
+package struct RegistryPolicy: Sendable {
+    /// Most bytes of a manifest. The specification asks for at least 4 MiB.
+    package let maximumManifestSize: Int
+    /// Most descriptors that one manifest may list.
+    package let maximumReferences: Int
+    /// Whether an index may list manifests that its repository does not hold.
+    package let allowsSparseIndex: Bool
+    /// Most bytes of a blob; nil for no limit.
+    package let maximumBlobSize: Int64?
+    /// Most uploads whose bytes are received at the same time.
+    package let maximumUploadsInFlight: Int
+    /// How long an upload may rest between two requests.
+    package let uploadLifetime: Duration
+
+    package init(
+        maximumManifestSize: Int = 4 * 1024 * 1024,
+        maximumReferences: Int = 10_000,
+        allowsSparseIndex: Bool = false,
+        maximumBlobSize: Int64? = nil,
+        maximumUploadsInFlight: Int = 1000,
+        uploadLifetime: Duration = .seconds(24 * 3600)
+    ) {
+        self.maximumManifestSize = maximumManifestSize
+        self.maximumReferences = maximumReferences
+        self.allowsSparseIndex = allowsSparseIndex
+        self.maximumBlobSize = maximumBlobSize
+        self.maximumUploadsInFlight = maximumUploadsInFlight
+        self.uploadLifetime = uploadLifetime
+    }
+}

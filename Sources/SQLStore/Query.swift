@@ -1,0 +1,128 @@
+/// A value that SQL can store.
+package enum SQLValue: Hashable, Sendable {
+    case null
+    case integer(Int64)
+    case text(String)
+    case bytes([UInt8])
+}
+
+/// A type that may stand in a ``Query``. Spelled out type by type, so that nothing is bound as the wrong kind.
+package protocol SQLBindable {
+    var sqlValue: SQLValue { get }
+}
+
+extension Int64: SQLBindable {
+    package var sqlValue: SQLValue { .integer(self) }
+}
+
+extension String: SQLBindable {
+    package var sqlValue: SQLValue { .text(self) }
+}
+
+extension [UInt8]: SQLBindable {
+    package var sqlValue: SQLValue { .bytes(self) }
+}
+
+/// How a statement locks the rows that it finds. An engine with one writer at a time needs none of them.
+/// Source: [PostgreSQL 15, 13.3.2 Row-Level Locks](https://www.postgresql.org/docs/15/explicit-locking.html).
+package enum RowLock: String, Sendable {
+    case keyShare = "FOR KEY SHARE"
+    case noKeyUpdate = "FOR NO KEY UPDATE"
+    case update = "FOR UPDATE"
+}
+
+/// One SQL statement and its bound values. Written as a string literal: an interpolated value becomes `$1`, `$2`, …
+/// and is bound, never spliced, so a query cannot be injected into.
+package struct Query: Sendable, ExpressibleByStringInterpolation {
+    package let sql: String
+    package let values: [SQLValue]
+
+    package init(stringLiteral text: String) {
+        sql = text
+        values = []
+    }
+
+    package init(stringInterpolation parts: Interpolation) {
+        sql = parts.sql
+        values = parts.values
+    }
+
+    package struct Interpolation: StringInterpolationProtocol {
+        fileprivate var sql = ""
+        fileprivate var values: [SQLValue] = []
+
+        package init(literalCapacity: Int, interpolationCount: Int) {
+            sql.reserveCapacity(literalCapacity + 3 * interpolationCount)
+            values.reserveCapacity(interpolationCount)
+        }
+
+        package mutating func appendLiteral(_ literal: String) { sql += literal }
+
+        package mutating func appendInterpolation(_ value: some SQLBindable) {
+            values.append(value.sqlValue)
+            sql += "$\(values.count)"
+        }
+
+        package mutating func appendInterpolation(optional value: (some SQLBindable)?) {
+            values.append(value?.sqlValue ?? .null)
+            sql += "$\(values.count)"
+        }
+
+        /// `IN \(list: digests)` becomes `IN ($1, $2, …)`. Padded with the last value to a power of two, so that the
+        /// number of different statements that an engine prepares stays small. An empty list matches nothing.
+        package mutating func appendInterpolation(list items: [some SQLBindable]) {
+            guard let last = items.last else {
+                sql += "(NULL)"
+                return
+            }
+            var size = 1
+            while size < items.count { size *= 2 }
+            sql += "("
+            for index in 0..<size {
+                if index > 0 { sql += "," }
+                appendInterpolation(index < items.count ? items[index] : last)
+            }
+            sql += ")"
+        }
+
+        /// A locking clause. Written as a comment, which SQLite skips and the PostgreSQL driver opens.
+        package mutating func appendInterpolation(lock: RowLock) { sql += "/*\(lock.rawValue)*/" }
+    }
+}
+
+/// One row of a result, by the position of its column, from 0.
+package struct SQLRow: Sendable {
+    private let columns: [SQLValue]
+
+    package init(_ columns: [SQLValue]) { self.columns = columns }
+
+    package func isNull(_ column: Int) -> Bool { columns[column] == .null }
+
+    /// The integer in a column. A column of another kind is a defect of the query beside it, so it traps.
+    package func int(_ column: Int) -> Int64 {
+        guard case .integer(let value) = columns[column] else { preconditionFailure("column \(column) is no integer") }
+        return value
+    }
+
+    package func text(_ column: Int) -> String {
+        guard case .text(let value) = columns[column] else { preconditionFailure("column \(column) is no text") }
+        return value
+    }
+
+    package func bytes(_ column: Int) -> [UInt8] {
+        guard case .bytes(let value) = columns[column] else { preconditionFailure("column \(column) is no bytes") }
+        return value
+    }
+
+    package func optionalInt(_ column: Int) -> Int64? { isNull(column) ? nil : int(column) }
+    package func optionalText(_ column: Int) -> String? { isNull(column) ? nil : text(column) }
+    package func optionalBytes(_ column: Int) -> [UInt8]? { isNull(column) ? nil : bytes(column) }
+}
+
+extension Query {
+    /// A statement that defines the schema, put together from a ``SQLDialect``'s words. Never from a request's.
+    package init(schema text: String) {
+        sql = text
+        values = []
+    }
+}

@@ -1,0 +1,82 @@
+import ArgumentParser
+import Foundation
+import HTTPAPI
+import Logging
+import Metadata
+import NIOCore
+import UnixSignals
+
+struct ServeCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "serve",
+        abstract: "Run the registry.",
+        discussion: """
+            Stops on SIGTERM or SIGINT: takes no more connections and lets the requests in flight finish. Reads the \
+            certificate again on SIGHUP, and by itself within seconds of a change.
+
+            EXAMPLES
+              strata serve
+              strata serve --data /srv/strata --listen 127.0.0.1:5000
+              strata serve --config strata.yaml --set log.format=json
+            """
+    )
+
+    @OptionGroup var options: ConfigurationOptions
+
+    /// How often the certificate's files are looked at.
+    private static let certificateInterval = Duration.seconds(5)
+
+    func run() async throws {
+        let configuration = try options.load()
+        let logger = Logger(label: "strata") { _ in LogLines(configuration.log) }
+        let composition = try Composition(configuration, logger: logger)
+        let ran = try await composition.metadata.migrate()
+        if !ran.isEmpty { logger.notice("schema migrated", metadata: ["migrations": "\(ran.joined(separator: ", "))"]) }
+        let certificates = try composition.certificates()
+        let server = composition.server(try await composition.registry(), certificates)
+        let stop = await UnixSignalsSequence(trapping: .sigterm, .sigint)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            if let certificates {
+                let hangUps = await UnixSignalsSequence(trapping: .sighup)
+                group.addTask { for await _ in hangUps { Self.reload(certificates, force: true, logger) } }
+                group.addTask {
+                    while true {
+                        try await Task.sleep(for: Self.certificateInterval)
+                        Self.reload(certificates, force: false, logger)
+                    }
+                }
+            }
+            try await server.run(
+                host: configuration.listen.host.text,
+                port: configuration.listen.port,
+                onListening: { Self.greet(configuration, $0) },
+                until: {
+                    for await _ in stop { return }
+                }
+            )
+            group.cancelAll()
+        }
+    }
+
+    private static func reload(_ certificates: CertificateStore, force: Bool, _ logger: Logger) {
+        do {
+            if try certificates.reload(force: force) { logger.notice("certificate reloaded") }
+        } catch {
+            logger.error("the new certificate cannot be used; the old one stays", metadata: ["error": "\(error)"])
+        }
+    }
+
+    private static func greet(_ configuration: Configuration, _ address: SocketAddress?) {
+        let port = address?.port ?? configuration.listen.port
+        let host = "\(configuration.listen.host):\(port)"
+        let scheme = configuration.tls.files == nil ? "http" : "https"
+        let data = URL(fileURLWithPath: configuration.data).path
+        let text = """
+            Strata \(Version.current) listens on \(scheme)://\(host)
+            Data lies in \(data)
+            Push a first image: docker tag IMAGE \(host)/IMAGE && docker push \(host)/IMAGE
+
+            """
+        FileHandle.standardOutput.write(Data(text.utf8))
+    }
+}

@@ -1,0 +1,130 @@
+/// How one type of value is written in a file, a variable or an option.
+struct ConfigurationValueForm<Value: Sendable>: Sendable {
+    /// Completes "expected …".
+    let expected: String
+    let unit: String?
+    /// Whether JSON shows the text without quotes: numbers, true and false.
+    let isLiteral: Bool
+    /// Nil for a text that is no such value.
+    let parse: @Sendable (String) -> Value?
+    let format: @Sendable (Value) -> String
+}
+
+extension ConfigurationValueForm where Value == Int {
+    static func number(_ range: ClosedRange<Int>, unit: String) -> Self {
+        Self(
+            expected: "a whole number of \(unit) from \(range.lowerBound) to \(range.upperBound)",
+            unit: unit,
+            isLiteral: true,
+            parse: { text in Int(text).flatMap { range.contains($0) ? $0 : nil } },
+            format: { "\($0)" }
+        )
+    }
+}
+
+extension ConfigurationValueForm where Value == Int64? {
+    /// 0 is written for nil: no limit.
+    static func limit(unit: String) -> Self {
+        Self(
+            expected: "a whole number of \(unit), or 0 for no limit",
+            unit: unit,
+            isLiteral: true,
+            parse: { text in
+                guard let number = Int64(text), number >= 0 else { return nil }
+                return .some(number == 0 ? nil : number)
+            },
+            format: { "\($0 ?? 0)" }
+        )
+    }
+}
+
+extension ConfigurationValueForm where Value == Duration {
+    static func seconds(_ range: ClosedRange<Int>) -> Self { whole(1, of: "seconds", range) }
+
+    static func hours(_ range: ClosedRange<Int>) -> Self { whole(3600, of: "hours", range) }
+
+    private static func whole(_ secondsPerUnit: Int, of unit: String, _ range: ClosedRange<Int>) -> Self {
+        let number = ConfigurationValueForm<Int>.number(range, unit: unit)
+        return Self(
+            expected: number.expected,
+            unit: unit,
+            isLiteral: true,
+            parse: { text in number.parse(text).map { .seconds($0 * secondsPerUnit) } },
+            format: { "\($0.components.seconds / Int64(secondsPerUnit))" }
+        )
+    }
+}
+
+extension ConfigurationValueForm where Value == Bool {
+    /// In any case, as YAML 1.2 allows. Not `yes` or `on`: YAML 1.1 and 1.2 disagree about them.
+    static var boolean: Self {
+        Self(
+            expected: "true or false",
+            unit: nil,
+            isLiteral: true,
+            parse: { Bool($0.lowercased()) },
+            format: { "\($0)" }
+        )
+    }
+}
+
+extension ConfigurationValueForm where Value: RawRepresentable & CaseIterable, Value.RawValue == String {
+    static var choice: Self {
+        let names = Value.allCases.map(\.rawValue)
+        return Self(
+            expected: names.dropLast().joined(separator: ", ") + " or " + (names.last ?? ""),
+            unit: nil,
+            isLiteral: false,
+            parse: { Value(rawValue: $0) },
+            format: { $0.rawValue }
+        )
+    }
+}
+
+extension ConfigurationValueForm where Value == String {
+    static var folder: Self {
+        Self(
+            expected: "the path of a folder",
+            unit: nil,
+            isLiteral: false,
+            parse: { $0.isEmpty ? nil : $0 },
+            format: { $0 }
+        )
+    }
+}
+
+extension ConfigurationValueForm where Value == String? {
+    static func file(_ content: String) -> Self {
+        Self(
+            expected: "the path of \(content), or nothing",
+            unit: nil,
+            isLiteral: false,
+            parse: { .some($0.isEmpty ? nil : $0) },
+            format: { $0 ?? "" }
+        )
+    }
+}
+
+extension ConfigurationValueForm where Value == ListenAddress {
+    static var address: Self {
+        Self(
+            expected: "host:port, such as 127.0.0.1:5000, [::1]:5000 or 0.0.0.0:5000",
+            unit: nil,
+            isLiteral: false,
+            parse: { ListenAddress($0) },
+            format: { $0.description }
+        )
+    }
+}
+
+extension ConfigurationValueForm where Value == ExternalURL? {
+    static var url: Self {
+        Self(
+            expected: "http:// or https:// with a host, perhaps a port, and no path, or nothing",
+            unit: nil,
+            isLiteral: false,
+            parse: { text in text.isEmpty ? .some(nil) : ExternalURL(text).map { .some($0) } },
+            format: { $0?.description ?? "" }
+        )
+    }
+}

@@ -1,0 +1,19 @@
+import ArgumentParser
+
+@main
+struct Strata: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "strata",
+        abstract: "A registry for container images and other OCI artifacts.",
+        discussion: """
+            EXAMPLES
+              strata serve --data ./strata-data --listen 127.0.0.1:5000
+              strata verify --data ./strata-data
+              strata config print --json
+            """,
+        version: Version.current,
+        subcommands: [
+            ServeCommand.self, VerifyCommand.self, MigrateCommand.self, ConfigCommand.self, VersionCommand.self,
+        ]
+    )
+}
