@@ -73,6 +73,14 @@ let package = Package(
                 .product(name: "Yams", package: "Yams"),
             ]
         ),
+        .testTarget(name: "OCITests", dependencies: ["OCI"]),
+        .testTarget(name: "MetadataTests", dependencies: ["OCI", "SQLStore", "Metadata"]),
+        .testTarget(name: "HTTPAPITests", dependencies: ["HTTPAPI"]),
+        .testTarget(
+            name: "StrataTests",
+            dependencies: ["strata", .product(name: "ArgumentParser", package: "swift-argument-parser")]
+        ),
+        .testTarget(name: "TidyTests"),
     ],
     swiftLanguageModes: [.v6]
 )

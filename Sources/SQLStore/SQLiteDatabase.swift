@@ -86,6 +86,7 @@ package final class SQLiteDatabase: SQLDatabase {
         }
     }
 
+    @discardableResult
     package func write<Result: Sendable>(
         _ body: @escaping @Sendable (any SQLTransaction) throws -> Result
     ) async throws -> Result {

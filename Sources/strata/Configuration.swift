@@ -1,7 +1,7 @@
 /// What an operator can choose. Read once at start, checked whole, and handed down as values.
 ///
 /// A property's initial value is the default of its key, and stands only here. What a key is called, which values it
-/// takes and what it means to an operator stands in ``ConfigurationKey/all``, from which `docs/configuration.md` is made.
+/// takes and what it means to an operator stands in ``ConfigurationKey/all``; `docs/configuration.md` is made of that.
 struct Configuration: Hashable, Sendable {
     /// `listen`: host and TCP port; default 127.0.0.1:5000. Port 0 takes any free port.
     var listen = ListenAddress.standard

@@ -65,8 +65,8 @@ enum ConfigurationDocumentation {
         without starting a server. `strata config print` shows each value and where it came from, with `--json` for
         machines. The configuration is read once, at start.
 
-        In a Kubernetes pod, the variables `STRATA_SERVICE_…` and `STRATA_PORT…` that Kubernetes itself sets for a service
-        called `strata` are ignored.
+        In a Kubernetes pod, the variables `STRATA_SERVICE_…` and `STRATA_PORT…`, which Kubernetes itself sets for a
+        service called `strata`, are ignored.
 
         ## Keys
 

@@ -60,7 +60,9 @@ struct ConfigurationFile {
                 if isEmpty, ConfigurationKey.isSection(name) { continue }
                 add(ConfigurationSetting(key: name, value: isEmpty ? "" : scalar.string, source: source))
             case .sequence, .alias:
-                problems.append(.list(key: name, source: source))
+                let setting = ConfigurationSetting(key: name, value: "", source: source)
+                let isKnown = ConfigurationKey.named(name) != nil
+                problems.append(isKnown ? .list(key: name, source: source) : setting.unknownKey)
             }
         }
     }

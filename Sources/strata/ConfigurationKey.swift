@@ -52,15 +52,14 @@ extension ConfigurationKey {
     /// Whether keys begin with this word and a dot.
     static func isSection(_ name: String) -> Bool { all.contains { $0.name.hasPrefix(name + ".") } }
 
-    /// The key that was most likely meant: one that the text is the beginning or the end of, else the one that takes
-    /// the fewest edits. Capitals, dots, hyphens and underscores do not count.
+    /// The key that was most likely meant: the one that takes the fewest edits, be it of the whole name, of its section
+    /// or of what follows. Capitals, dots, hyphens and underscores do not count.
     static func nearest(to text: String) -> ConfigurationKey {
         let wanted = plain(text)
-        let spelled = all.map { (key: $0, words: plain($0.name)) }
-        if let part = spelled.first(where: { $0.words.hasPrefix(wanted + "-") || $0.words.hasSuffix("-" + wanted) }) {
-            return part.key
+        let distances = all.map { key in
+            let parts = [key.name] + key.name.split(separator: ".", maxSplits: 1).map(String.init)
+            return (key: key, edits: parts.map { editDistance(plain($0), wanted) }.min() ?? .max)
         }
-        let distances = spelled.map { (key: $0.key, edits: editDistance($0.words, wanted)) }
         return distances.dropFirst().reduce(distances[0]) { $1.edits < $0.edits ? $1 : $0 }.key
     }
 

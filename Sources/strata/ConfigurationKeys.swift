@@ -18,8 +18,8 @@ extension ConfigurationKey {
             \.data,
             .folder,
             """
-            Folder that holds everything: the metadata database and the blobs. It is made if it is missing, and must be \
-            on a local file system.
+            Folder that holds everything: the metadata database and the blobs. It is made if it is missing, and must \
+            be on a local file system.
             """
         ),
         ConfigurationKey(
@@ -36,15 +36,18 @@ extension ConfigurationKey {
             \.durability,
             .choice,
             """
-            What an acknowledged push survives. `full`: a power failure. `normal`: a crash of the server, while a power \
-            failure may take the last moments before it; for disposable registries and slow disks.
+            What an acknowledged push survives. `full`: a power failure. `normal`: a crash of the server, while a \
+            power failure may take the last moments before it; for disposable registries and slow disks.
             """
         ),
         ConfigurationKey(
             "tls.certificate",
             \.tls.certificate,
             .file("a certificate chain in PEM"),
-            "The server's certificate, followed by its intermediates. Set together with `tls.key`; empty for plain HTTP."
+            """
+            The server's certificate, followed by its intermediates. Set together with `tls.key`; empty for plain \
+            HTTP. Both files are read again when they change, and on SIGHUP.
+            """
         ),
         ConfigurationKey(
             "tls.key",
@@ -153,8 +156,8 @@ extension ConfigurationKey {
             \.promises.window,
             .hours(1...8760),
             """
-            How long every successful answer about a blob or a manifest stays true. A client that saw it exist need not \
-            push it again within this time. At most `promises.lease-hours`.
+            How long every successful answer about a blob or a manifest stays true. A client that saw it exist need \
+            not push it again within this time. At most `promises.lease-hours`.
             """
         ),
         ConfigurationKey(

@@ -3,7 +3,7 @@ struct LoadedConfiguration: Sendable {
     let configuration: Configuration
     private let sources: [String: ConfigurationSource]
 
-    /// Later settings win over earlier ones. Throws a ``ConfigurationError`` with every problem, the earlier among them.
+    /// Later settings win over earlier ones. Throws a ``ConfigurationError`` of every problem, the earlier ones first.
     private init(applying settings: [ConfigurationSetting], besides earlier: [ConfigurationProblem]) throws {
         var configuration = Configuration()
         var sources: [String: ConfigurationSource] = [:]

@@ -1,0 +1,462 @@
+import ArgumentParser
+import FoundationEssentials
+import Testing
+
+@testable import strata
+
+@Suite("Configuration")
+struct ConfigurationTests {
+    @Test("needs nothing to be set: loopback, plain HTTP, one folder")
+    func standsWithoutSettings() throws {
+        let configuration = try load().configuration
+        #expect(configuration == Configuration())
+        #expect("\(configuration.listen)" == "127.0.0.1:5000")
+        #expect(configuration.data == "./strata-data")
+        #expect(configuration.tls.files == nil)
+        #expect(configuration.contradictions.isEmpty)
+    }
+
+    @Test("has the documented defaults", arguments: defaults)
+    func hasDefault(_ name: String, _ text: String) throws {
+        #expect(try #require(ConfigurationKey.named(name)).standard == text)
+    }
+
+    @Test("has no key besides the documented ones")
+    func hasNoOtherKey() {
+        #expect(ConfigurationKey.all.map(\.name).sorted() == Self.defaults.map(\.0).sorted())
+    }
+
+    @Test("gives every key a variable of its own")
+    func variablesAreUnique() {
+        #expect(Set(ConfigurationKey.all.map(\.variable)).count == ConfigurationKey.all.count)
+        #expect(ConfigurationKey.named("http.max-header-bytes")?.variable == "STRATA_HTTP_MAX_HEADER_BYTES")
+    }
+
+    @Test("takes every default back as it is written", arguments: ConfigurationKey.all.map(\.name))
+    func defaultsAreValues(_ name: String) throws {
+        let key = try #require(ConfigurationKey.named(name))
+        var configuration = Configuration()
+        #expect(key.set(key.standard, in: &configuration))
+        #expect(configuration == Configuration())
+    }
+
+    @Test("turns hours and seconds into durations, and 0 bytes into no limit")
+    func hasTypedValues() throws {
+        let configuration = try load(
+            "uploads.session-hours=2",
+            "promises.lease-hours=7",
+            "http.idle-seconds=90",
+            "uploads.max-bytes=0",
+            "manifests.sparse-indexes=True",
+            "durability=normal",
+            "external-url=https://registry.example.com:8443"
+        ).configuration
+        #expect(configuration.uploads.sessionLifetime == .seconds(7200))
+        #expect(configuration.promises.lease == .seconds(25_200))
+        #expect(configuration.http.idleTimeout == .seconds(90))
+        #expect(configuration.uploads.maximumSize == nil)
+        #expect(configuration.manifests.allowsSparseIndexes)
+        #expect(configuration.durability == .normal)
+        #expect(configuration.externalURL?.port == 8443)
+        #expect(configuration.externalURL?.host.text == "registry.example.com")
+    }
+
+    @Test("shows each value as it could be set again")
+    func showsWhatWasSet() throws {
+        let settings = ["uploads.max-bytes": "5000000000", "promises.window-hours": "3", "listen": "[::1]:80"]
+        let loaded = try load(settings.map { "\($0)=\($1)" })
+        for (name, value) in settings {
+            #expect(ConfigurationKey.named(name)?.text(in: loaded.configuration) == value)
+        }
+    }
+
+    static let defaults = [
+        ("listen", "127.0.0.1:5000"), ("data", "./strata-data"), ("external-url", ""), ("durability", "full"),
+        ("tls.certificate", ""), ("tls.key", ""),
+        ("http.allow-plain", "false"), ("http.max-connections", "4096"), ("http.max-header-bytes", "65536"),
+        ("http.idle-seconds", "60"), ("http.drain-seconds", "30"),
+        ("manifests.max-bytes", "4194304"), ("manifests.max-references", "10000"),
+        ("manifests.sparse-indexes", "false"),
+        ("uploads.max-bytes", "0"), ("uploads.max-in-flight", "1000"), ("uploads.session-hours", "24"),
+        ("promises.lease-hours", "12"), ("promises.window-hours", "6"), ("promises.trash-hours", "2"),
+        ("log.level", "info"), ("log.format", "text"),
+    ]
+}
+
+@Suite("Configuration sources")
+struct ConfigurationSourceTests {
+    @Test("win in the order default, file, environment, --set, own option")
+    func haveAnOrder() throws {
+        try withFile("log: {level: debug}") { path in
+            let variables = ["STRATA_LOG_LEVEL": "notice"]
+            let steps: [(LoadedConfiguration, Configuration.Log.Level, ConfigurationSource)] = [
+                (try load(), .info, .standard),
+                (try load(file: path), .debug, .file(path: path, line: 1)),
+                (try load(file: path, environment: variables), .notice, .environment(variable: "STRATA_LOG_LEVEL")),
+                (
+                    try load("log.level=warning", file: path, environment: variables),
+                    .warning, .option("--set")
+                ),
+                (
+                    try load(arguments: ["--log-level", "error", "--set", "log.level=trace"], environment: variables),
+                    .error, .option("--log-level")
+                ),
+            ]
+            let key = try #require(ConfigurationKey.named("log.level"))
+            for (loaded, level, source) in steps {
+                #expect(loaded.configuration.log.level == level)
+                #expect(loaded.source(of: key) == source)
+            }
+        }
+    }
+
+    @Test("of one key do not touch the other keys")
+    func areMerged() throws {
+        try withFile("data: /srv/registry\nuploads.max-in-flight: 7") { path in
+            let loaded = try load("http.drain-seconds=0", file: path, environment: ["STRATA_LISTEN": "[::1]:0"])
+            #expect(loaded.configuration.data == "/srv/registry")
+            #expect(loaded.configuration.uploads.maximumInFlight == 7)
+            #expect(loaded.configuration.listen.port == 0)
+            #expect(loaded.configuration.http.drainTimeout == .zero)
+        }
+    }
+
+    @Test("may be named by options of their own")
+    func haveOptions() throws {
+        let configuration = try load(
+            arguments: ["--data", "/d", "--listen", "127.0.0.1:1", "--log-level", "trace", "--log-format", "json"]
+        ).configuration
+        #expect(configuration.data == "/d")
+        #expect(configuration.listen.port == 1)
+        #expect(configuration.log == Configuration.Log(level: .trace, format: .json))
+    }
+
+    @Test("include the file that STRATA_CONFIG names, unless --config names another")
+    func includeTheNamedFile() throws {
+        try withFile("data: /one") { one in
+            try withFile("data: /two") { two in
+                let variables = ["STRATA_CONFIG": one]
+                let named = try load(environment: variables)
+                let overridden = try load(file: two, environment: variables)
+                #expect(named.configuration.data == "/one")
+                #expect(overridden.configuration.data == "/two")
+            }
+        }
+    }
+
+    @Test("keep what follows the first equals sign of --set, an empty text too")
+    func splitAtTheFirstEqualsSign() throws {
+        #expect(try load("data=/a=b").configuration.data == "/a=b")
+        #expect(
+            try load("external-url=", environment: ["STRATA_EXTERNAL_URL": "http://a"]).configuration.externalURL == nil
+        )
+    }
+
+    @Test("leave alone what is not Strata's, what its tests use, and what Kubernetes sets for a service")
+    func ignoreForeignVariables() throws {
+        let foreign = ["PATH": "/bin", "STRATEGY": "x", "STRATA_BIN": "/x", "STRATA_SEED": "1", "STRATA_KILLS": "2"]
+        #expect(try load(environment: foreign).configuration == Configuration())
+        let links = [
+            "KUBERNETES_SERVICE_HOST": "10.0.0.1", "STRATA_SERVICE_HOST": "10.0.0.2",
+            "STRATA_PORT": "tcp://10.0.0.2:5000", "STRATA_PORT_5000_TCP_ADDR": "10.0.0.2",
+        ]
+        #expect(try load(environment: links).configuration == Configuration())
+        #expect(problems { try load(environment: ["STRATA_PORT": "80"]) }.count == 1)
+    }
+}
+
+@Suite("Configuration file")
+struct ConfigurationFileTests {
+    @Test(
+        "says the same nested, with dots and mixed",
+        arguments: [
+            "http:\n  max-connections: 5\n  idle-seconds: 6", "http.max-connections: 5\nhttp.idle-seconds: 6",
+            "http: {max-connections: 5}\nhttp.idle-seconds: \"6\"",
+            "{\"http\": {\"max-connections\": 5, \"idle-seconds\": 6}}",
+        ]
+    )
+    func isNestedOrDotted(_ text: String) throws {
+        let file = ConfigurationFile(path: "f", text: text)
+        #expect(file.problems.isEmpty)
+        #expect(
+            Dictionary(uniqueKeysWithValues: file.settings.map { ($0.key, $0.value) })
+                == ["http.max-connections": "5", "http.idle-seconds": "6"]
+        )
+    }
+
+    @Test(
+        "may be empty, or have sections whose lines are all comments",
+        arguments: ["", "# nothing", "---", "http:\n  # x: 1"]
+    )
+    func mayBeEmpty(_ text: String) {
+        let file = ConfigurationFile(path: "f", text: text)
+        #expect(file.problems.isEmpty)
+        #expect(file.settings.isEmpty)
+    }
+
+    @Test("knows the line of each key")
+    func knowsLines() {
+        let file = ConfigurationFile(path: "f", text: "# comment\nlog:\n  level: debug\ndata: /d")
+        #expect(file.settings.map { "\($0.source)" } == ["f:3", "f:4"])
+    }
+
+    @Test(
+        "is refused when a key is set twice, whichever way it is written",
+        arguments: [
+            "data: /a\ndata: /b", "log.level: info\nlog:\n  level: debug",
+        ]
+    )
+    func refusesTwice(_ text: String) {
+        #expect(ConfigurationFile(path: "f", text: text).problems.count == 1)
+    }
+
+    @Test(
+        "is refused when it is not a mapping of single values",
+        arguments: ["- a\n- b", "word", "data: [a, b]", "a: b: c", "{"]
+    )
+    func refusesOtherShapes(_ text: String) {
+        #expect(ConfigurationFile(path: "f", text: text).problems.count == 1)
+    }
+
+    @Test("is refused by name when it is missing")
+    func refusesMissing() {
+        #expect(
+            problems { try load(file: "/nowhere/strata.yaml") } == [
+                .file(path: "/nowhere/strata.yaml", reason: "it is missing or not readable.")
+            ]
+        )
+    }
+}
+
+@Suite("A wrong configuration")
+struct WrongConfigurationTests {
+    @Test(
+        "names the nearest known key for an unknown one",
+        arguments: [
+            ("listn", "listen"), ("log-level", "log.level"), ("LOG.LEVEL", "log.level"),
+            ("htpp.max-conections", "http.max-connections"),
+            ("max-in-flight", "uploads.max-in-flight"), ("uploads.max_bytes", "uploads.max-bytes"),
+            ("http", "http.allow-plain"), ("htpp", "http.allow-plain"), ("max-conections", "http.max-connections"),
+            ("tls.certificat", "tls.certificate"),
+        ]
+    )
+    func namesTheNearestKey(_ name: String, _ nearest: String) {
+        #expect(problems { try load("\(name)=x") } == [.unknownKey(name, source: .option("--set"), nearest: nearest)])
+    }
+
+    @Test("names the unknown key and where it came from")
+    func namesTheSource() throws {
+        try withFile("uploads:\n  max-inflight: 5") { path in
+            let message = problems { try load(file: path) }.first?.description
+            #expect(
+                message == """
+                    Unknown key 'uploads.max-inflight' (\(path):2); the nearest known key is 'uploads.max-in-flight'.
+                    """
+            )
+        }
+        let message = problems { try load(environment: ["STRATA_LOG_LEVL": "debug"]) }.first?.description
+        #expect(
+            message == """
+                Unknown key 'STRATA_LOG_LEVL' (environment STRATA_LOG_LEVL); \
+                the nearest known key is 'STRATA_LOG_LEVEL'.
+                """
+        )
+    }
+
+    @Test("names key, value, source and what is expected for a wrong value")
+    func namesTheExpectation() {
+        let message = problems { try load(environment: ["STRATA_UPLOADS_MAX_IN_FLIGHT": "many"]) }.first?.description
+        #expect(
+            message == """
+                The value 'many' of 'uploads.max-in-flight' (environment STRATA_UPLOADS_MAX_IN_FLIGHT) is wrong; \
+                expected a whole number of uploads from 1 to 100000.
+                """
+        )
+    }
+
+    @Test(
+        "is refused beyond the bounds, and accepted on them",
+        arguments: [
+            ("http.max-connections", 1, 1_000_000), ("http.max-header-bytes", 1024, 1_048_576),
+            ("http.idle-seconds", 1, 86_400), ("http.drain-seconds", 0, 3600),
+            ("manifests.max-bytes", 1, 67_108_864), ("manifests.max-references", 1, 1_000_000),
+            ("uploads.max-in-flight", 1, 100_000), ("uploads.session-hours", 1, 8760),
+            ("promises.trash-hours", 2, 8760),
+        ]
+    )
+    func keepsBounds(_ name: String, _ least: Int, _ most: Int) throws {
+        let key = try #require(ConfigurationKey.named(name))
+        var configuration = Configuration()
+        #expect(key.set("\(least)", in: &configuration) && key.set("\(most)", in: &configuration))
+        #expect(!key.set("\(least - 1)", in: &configuration) && !key.set("\(most + 1)", in: &configuration))
+        #expect(key.text(in: configuration) == "\(most)")
+    }
+
+    @Test(
+        "is refused for values of another type",
+        arguments: [
+            "http.max-connections=", "http.max-connections=1.5", "http.max-connections=1e3", "http.max-connections= 5",
+            "http.max-connections=99999999999999999999", "uploads.max-bytes=-1", "uploads.max-bytes=5GiB",
+            "manifests.sparse-indexes=yes", "manifests.sparse-indexes=1", "log.level=verbose", "log.level=INFO",
+            "log.format=xml", "durability=none", "data=", "uploads.session-hours=12h",
+            "listen=", "listen=5000", "listen=:5000", "listen=127.0.0.1", "listen=127.0.0.1:", "listen=127.0.0.1:65536",
+            "listen=127.0.0.1:-1", "listen=300.0.0.1:5000", "listen=::1:5000", "listen=[::g]:5000", "listen=a b:5000",
+            "external-url=registry.example.com", "external-url=ftp://registry", "external-url=https://",
+            "external-url=https://registry/", "external-url=https://registry:0", "external-url=https://user@registry",
+        ]
+    )
+    func refusesOtherTypes(_ assignment: String) throws {
+        let found = problems { try load(assignment) }
+        #expect(found.count == 1)
+        guard case .wrongValue = try #require(found.first) else {
+            Issue.record("\(found)")
+            return
+        }
+    }
+
+    @Test("is refused when --set has no key and value", arguments: ["", "listen", "=x"])
+    func refusesNoAssignment(_ text: String) {
+        #expect(problems { try load(text) } == [.notAssignment(text)])
+    }
+
+    @Test("is told whole, not problem by problem")
+    func tellsEverything() {
+        let found = problems {
+            try load("listn=x", "log.level=x", "x", environment: ["STRATA_X": "", "STRATA_DATA": ""])
+        }
+        #expect(found.count == 5)
+        #expect("\(ConfigurationError(problems: found))".hasPrefix("The configuration has 5 problems:\n  - "))
+    }
+}
+
+@Suite("A contradictory configuration")
+struct ContradictionTests {
+    @Test("is one with half of a TLS key pair", arguments: ["tls.certificate", "tls.key"])
+    func needsBothTLSFiles(_ key: String) {
+        let found = problems { try load("\(key)=/x") }
+        guard case .contradiction(let keys, _) = found.first else {
+            Issue.record("\(found)")
+            return
+        }
+        #expect(Set(keys) == ["tls.certificate", "tls.key"])
+    }
+
+    @Test(
+        "is plain HTTP for other machines, and says what to do",
+        arguments: ["0.0.0.0:5000", "[::]:5000", "192.0.2.1:80", "registry.example.com:80", "128.0.0.1:80", "[::2]:80"]
+    )
+    func refusesPlainHTTP(_ address: String) throws {
+        let message = "\(ConfigurationError(problems: problems { try load("listen=\(address)") }))"
+        for part in ["listen = \(address)", "tls.certificate", "tls.key", "http.allow-plain = true", "proxy"] {
+            #expect(message.contains(part))
+        }
+        #expect(try load("listen=\(address)", "http.allow-plain=true").configuration.http.allowsPlain)
+        #expect(try load("listen=\(address)", "tls.certificate=/c", "tls.key=/k").configuration.tls.files?.key == "/k")
+    }
+
+    @Test(
+        "is not plain HTTP on loopback",
+        arguments: [
+            "127.0.0.1:5000", "127.8.9.1:0", "[::1]:5000", "[0:0::1]:5000", "[::ffff:127.0.0.1]:80", "localhost:5000",
+            "LOCALHOST:80",
+        ]
+    )
+    func allowsLoopback(_ address: String) throws {
+        #expect(try load("listen=\(address)").configuration.listen.host.isLoopback)
+    }
+
+    @Test("is a window longer than the lease")
+    func keepsTheWindowWithinTheLease() throws {
+        #expect(problems { try load("promises.window-hours=13") }.count == 1)
+        #expect(try load("promises.window-hours=12").configuration.promises.window == .seconds(43_200))
+    }
+}
+
+@Suite("What a command shows of the configuration")
+struct ConfigurationOutputTests {
+    @Test("is docs/configuration.md, as it is in the repository")
+    func isDocumented() throws {
+        let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent()
+        let path = root.appending(path: "docs/configuration.md").path
+        let text = try #require(FileManager.default.contents(atPath: path).map { String(decoding: $0, as: UTF8.self) })
+        #expect(text == ConfigurationDocumentation.markdown, "run 'strata config docs > docs/configuration.md'")
+    }
+
+    @Test("is documented for every key, with value, default and variable")
+    func documentsEveryKey() {
+        for key in ConfigurationKey.all {
+            for part in ["### `\(key.name)`\n", key.expected, "`\(key.variable)`"] {
+                #expect(ConfigurationDocumentation.markdown.contains(part))
+            }
+        }
+    }
+
+    @Test("is JSON with typed values and their sources")
+    func isJSON() throws {
+        struct Entry<Value: Decodable>: Decodable {
+            let value: Value
+            let source: String
+        }
+        struct Shown: Decodable {
+            let data: Entry<String>
+            let connections: Entry<Int>
+            let plain: Entry<Bool>
+            enum CodingKeys: String, CodingKey {
+                case data
+                case connections = "http.max-connections"
+                case plain = "http.allow-plain"
+            }
+        }
+        let json = try load(#"data=/a "quoted" \ path"#).json()
+        let shown = try JSONDecoder().decode(Shown.self, from: Data(json.utf8))
+        #expect(shown.data.value == #"/a "quoted" \ path"#)
+        #expect(shown.data.source == "option --set")
+        #expect(shown.connections.value == 4096)
+        #expect(shown.connections.source == "default")
+        #expect(!shown.plain.value)
+    }
+
+    @Test("is a table of key, value and source")
+    func isTable() throws {
+        let lines = try load("listen=127.0.0.1:7").table().split(separator: "\n")
+        #expect(lines.count == ConfigurationKey.all.count)
+        #expect(lines.first?.split(separator: " ") == ["listen", "127.0.0.1:7", "option", "--set"])
+    }
+}
+
+private func load(
+    _ assignments: String...,
+    file: String? = nil,
+    environment: [String: String] = [:]
+) throws -> LoadedConfiguration { try load(assignments, file: file, environment: environment) }
+
+private func load(
+    _ assignments: [String],
+    file: String? = nil,
+    environment: [String: String] = [:]
+) throws -> LoadedConfiguration {
+    let file = file.map { ["--config", $0] } ?? []
+    return try load(arguments: file + assignments.flatMap { ["--set", $0] }, environment: environment)
+}
+
+private func load(arguments: [String], environment: [String: String] = [:]) throws -> LoadedConfiguration {
+    try ConfigurationOptions.parse(arguments).loadWithSources(environment: environment)
+}
+
+/// What loading found wrong; nothing if it worked, or failed in another way.
+private func problems(_ load: () throws -> LoadedConfiguration) -> [ConfigurationProblem] {
+    do {
+        _ = try load()
+        return []
+    } catch {
+        return (error as? ConfigurationError)?.problems ?? []
+    }
+}
+
+private func withFile(_ text: String, _ body: (_ path: String) throws -> Void) throws {
+    let file = FileManager.default.temporaryDirectory.appending(path: "strata-\(UUID().uuidString).yaml")
+    try Data(text.utf8).write(to: file)
+    defer { try? FileManager.default.removeItem(at: file) }
+    try body(file.path)
+}
