@@ -88,7 +88,8 @@ struct MetadataStoreTests {
                 return await group.reduce(into: 0) { $0 += $1 ? 1 : 0 }
             }
             #expect(outcomes == 50)
-            #expect(try await store.repositories(after: "", limit: 200).count == 50)
+            let names = try await store.repositories(after: "", limit: 200)
+            #expect(names.count == 50)
         }
     }
 
