@@ -4,10 +4,11 @@ TOOLS := .build-tools/venv
 DATA ?= ./strata-data
 LISTEN ?= 127.0.0.1:5000
 
-.PHONY: help build debug test test-fast test-system lint format tidy fuzz bench run ci clean
+.PHONY: help build debug test test-fast test-system lint format run ci clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
+# Stamps: an install runs once, and again when its script changes.
 .build-tools/build-dependencies: scripts/install-build-dependencies.sh
 	@scripts/install-build-dependencies.sh && mkdir -p .build-tools && touch $@
 
@@ -24,21 +25,15 @@ test-fast: .build-tools/build-dependencies ## unit tests and the rules about the
 	swift test
 
 test-system: build .build-tools/test-tools ## specification, clients, crashes, concurrency against the release binary
-	cd Tests/System && PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" python3 -m pytest -q -ra
+	cd Tests/System && $(CURDIR)/$(TOOLS)/bin/python3 -m pytest -q -ra -s
 
-test: lint test-fast test-system fuzz ## everything; installs and starts what it needs
+test: lint test-fast test-system ## everything; installs and starts what it needs
 
 lint: ## the formatter's opinion
 	swift format lint --strict --recursive --parallel Sources Tests Package.swift
 
 format: ## lay the source out
 	swift format --in-place --recursive --parallel Sources Tests Package.swift
-
-fuzz: .build-tools/build-dependencies ## each fuzz target for $(FUZZ_SECONDS) seconds
-	scripts/fuzz.sh
-
-bench: build .build-tools/test-tools ## measure, side by side with other registries; writes docs/benchmarks.md
-	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" python3 Benchmarks/run.py --write
 
 ci: test ## what .ci/run runs
 

@@ -31,7 +31,10 @@ let package = Package(
         .target(name: "Metadata", dependencies: ["OCI", "SQLStore"]),
         .target(
             name: "BlobStorage",
-            dependencies: ["OCI", .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio")]
+            dependencies: [
+                "OCI", .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ]
         ),
         .target(name: "Access", dependencies: ["OCI"]),
         .target(
@@ -64,7 +67,8 @@ let package = Package(
         .executableTarget(
             name: "strata",
             dependencies: [
-                "OCI", "Telemetry", "SQLStore", "Metadata", "BlobStorage", "Access", "RegistryCore", "Housekeeping", "HTTPAPI",
+                "OCI", "Telemetry", "SQLStore", "Metadata", "BlobStorage", "Access", "RegistryCore", "Housekeeping",
+                "HTTPAPI",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),

@@ -14,5 +14,7 @@ package struct Authorizer: Sendable {
     }
 
     /// The right to see the names of all repositories.
-    package func grantCatalog(to principal: Principal) async throws -> CatalogGrant { CatalogGrant(principal: principal) }
+    package func grantCatalog(to principal: Principal) async throws -> CatalogGrant {
+        CatalogGrant(principal: principal)
+    }
 }

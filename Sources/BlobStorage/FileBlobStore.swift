@@ -37,7 +37,11 @@ package struct FileBlobStore: BlobStore {
                 throw errno == ENOENT ? BlobStorageError.missing(key) : Self.error("open")
             }
             let writer = FileBlobWriter(
-                descriptor: descriptor, folder: folder(key), offset: offset, threads: threads, syncs: syncs
+                descriptor: descriptor,
+                folder: folder(key),
+                offset: offset,
+                threads: threads,
+                syncs: syncs
             )
             var status = stat()
             guard fstat(descriptor, &status) == 0 else { throw Self.error("fstat") }
@@ -135,7 +139,8 @@ private final class FileBlobWriter: BlobWriter {
                     }
                 }
             } catch {
-                ftruncate(descriptor, off_t(start))  // a shorter chunk that follows must not leave these bytes behind it
+                // A shorter chunk that follows must not leave these bytes behind it.
+                ftruncate(descriptor, off_t(start))
                 throw error
             }
             offset.withLock { $0 = position }

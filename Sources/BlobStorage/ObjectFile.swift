@@ -12,7 +12,8 @@ package final class ObjectFile: Sendable {
     init(path: String, key: StorageKey, threads: NIOThreadPool) throws {
         let opened = Glibc.open(path, O_RDONLY | O_CLOEXEC)
         guard opened >= 0 else {
-            throw errno == ENOENT ? BlobStorageError.missing(key) : BlobStorageError.failed(operation: "open", errno: errno)
+            throw errno == ENOENT
+                ? BlobStorageError.missing(key) : BlobStorageError.failed(operation: "open", errno: errno)
         }
         var status = stat()
         guard fstat(opened, &status) == 0 else {

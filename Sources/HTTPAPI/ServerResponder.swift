@@ -23,7 +23,9 @@ package struct ServerResponder: Responder {
     ) {
         (self.registry, self.readiness, self.metrics, self.logger) = (registry, readiness, metrics, logger)
         requests = metrics.counter(
-            "strata_http_requests_total", help: "Requests answered.", labels: ["route", "method", "status"]
+            "strata_http_requests_total",
+            help: "Requests answered.",
+            labels: ["route", "method", "status"]
         )
         seconds = metrics.histogram(
             "strata_http_request_seconds",
@@ -54,7 +56,8 @@ package struct ServerResponder: Responder {
             "request",
             metadata: [
                 "method": "\(request.method)", "target": "\(request.target)", "status": "\(response.status.code)",
-                "microseconds": "\(duration.components.seconds * 1_000_000 + duration.components.attoseconds / 1_000_000_000_000)",
+                "microseconds":
+                    "\(duration.components.seconds * 1_000_000 + duration.components.attoseconds / 1_000_000_000_000)",
                 "bytes": "\(response.body.count)",
             ]
         )
@@ -109,7 +112,10 @@ package struct ServerResponder: Responder {
     }
 
     private static var full: HTTPResponse {
-        let error = RegistryError(.insufficientStorage, "The registry's storage is full; nothing was stored. Try again later.")
+        let error = RegistryError(
+            .insufficientStorage,
+            "The registry's storage is full; nothing was stored. Try again later."
+        )
         return ErrorEnvelope.response(to: error, ["Retry-After": "60"])
     }
 

@@ -51,7 +51,8 @@ package struct StoreVerifier: Sendable {
 
     private func done(in report: VerificationReport) -> Int { report.manifests + report.blobs }
 
-    private func verifyManifests(_ report: inout VerificationReport, _ step: (VerificationReport) -> Void) async throws {
+    private func verifyManifests(_ report: inout VerificationReport, _ step: (VerificationReport) -> Void) async throws
+    {
         var last: Int64 = 0
         while true {
             let page = try await metadata.manifests(after: last, limit: Self.pageSize)

@@ -25,14 +25,17 @@ extension MetadataStore {
                 WHERE b.digest > \(last?.storageBytes ?? []) ORDER BY b.digest LIMIT \(Int64(limit))
                 """
             ).compactMap { row in
-                let location = row.optionalBytes(2).map { BlobLocation.object($0) } ?? row.optionalBytes(3).map { .inline($0) }
+                let location =
+                    row.optionalBytes(2).map { BlobLocation.object($0) } ?? row.optionalBytes(3).map { .inline($0) }
                 return location.map { BlobRecord(digest: row.digest(0), size: row.int(1), location: $0) }
             }
         }
     }
 
     /// The manifests after the row `last`, at most `limit`, with what the database says of each.
-    package func manifests(after last: Int64, limit: Int) async throws -> [(id: Int64, manifest: StoredManifest, edges: Edges)] {
+    package func manifests(after last: Int64, limit: Int) async throws -> [(
+        id: Int64, manifest: StoredManifest, edges: Edges
+    )] {
         try await database.read { db in
             try db.run(
                 """

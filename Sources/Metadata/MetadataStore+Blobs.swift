@@ -68,7 +68,9 @@ extension MetadataStore {
     ///
     /// - Parameter source: the repository to mount from; nil for any.
     /// - Returns: false if the source does not hold the blob.
-    package func mount(_ digest: Digest, from source: RepositoryName?, to repository: RepositoryName) async throws -> Bool {
+    package func mount(_ digest: Digest, from source: RepositoryName?, to repository: RepositoryName) async throws
+        -> Bool
+    {
         let promises = promises
         return try await database.write { db in
             let found: [SQLRow]
@@ -144,13 +146,18 @@ extension MetadataStore {
 
 extension RegistryError {
     static func blobUnknown(_ digest: Digest, in repository: RepositoryName) -> RegistryError {
-        RegistryError(.blobUnknown, "The repository \(repository) has no blob \(digest).", detail: ["digest": "\(digest)"])
+        RegistryError(
+            .blobUnknown,
+            "The repository \(repository) has no blob \(digest).",
+            detail: ["digest": "\(digest)"]
+        )
     }
 }
 
 extension SQLTransaction {
     /// Makes the blob exist. False if it did already.
-    fileprivate func publish(_ digest: Digest, size: Int64, at location: BlobLocation, trashDelay: Int64) throws -> Bool {
+    fileprivate func publish(_ digest: Digest, size: Int64, at location: BlobLocation, trashDelay: Int64) throws -> Bool
+    {
         if case .object(let key) = location {
             try run("DELETE FROM object_trash WHERE skey = \(key) AND claimed_until IS NULL")
             guard changes == 1 else {
@@ -173,7 +180,9 @@ extension SQLTransaction {
         switch location {
         case .inline(let data):
             guard located.isEmpty else { return false }
-            try run("INSERT INTO blob_inline (digest, data) VALUES (\(digest), \(data)) ON CONFLICT (digest) DO NOTHING")
+            try run(
+                "INSERT INTO blob_inline (digest, data) VALUES (\(digest), \(data)) ON CONFLICT (digest) DO NOTHING"
+            )
             return changes == 1
         case .object(let key):
             if located.isEmpty {

@@ -56,7 +56,14 @@ extension MetadataStore {
                 AND (\(optional: artifactType) IS NULL OR a.name = \(optional: artifactType))
                 ORDER BY m.digest LIMIT \(Int64(limit))
                 """
-            ).map { Referrer(digest: $0.digest(0), mediaType: $0.text(1), artifactType: $0.optionalText(2), bytes: $0.bytes(3)) }
+            ).map {
+                Referrer(
+                    digest: $0.digest(0),
+                    mediaType: $0.text(1),
+                    artifactType: $0.optionalText(2),
+                    bytes: $0.bytes(3)
+                )
+            }
         }
     }
 }

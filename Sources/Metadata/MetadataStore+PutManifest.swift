@@ -22,7 +22,9 @@ package struct ManifestPush: Sendable {
     package let allowsSparseIndex: Bool
 
     package init(manifest: Manifest, tags: [Tag], condition: TagCondition, allowsSparseIndex: Bool) {
-        (self.manifest, self.tags, self.condition, self.allowsSparseIndex) = (manifest, tags, condition, allowsSparseIndex)
+        (self.manifest, self.tags, self.condition, self.allowsSparseIndex) = (
+            manifest, tags, condition, allowsSparseIndex
+        )
     }
 }
 
@@ -108,7 +110,9 @@ extension SQLTransaction {
     fileprivate func check(_ push: ManifestPush, in repo: Int64) throws {
         guard push.condition != .none else { return }
         if push.tags.isEmpty {
-            let rows = try run("SELECT digest FROM manifest WHERE repo_id = \(repo) AND digest = \(push.manifest.digest)")
+            let rows = try run(
+                "SELECT digest FROM manifest WHERE repo_id = \(repo) AND digest = \(push.manifest.digest)"
+            )
             try push.condition.check(rows.first?.digest(0), "\(push.manifest.digest)")
         }
         for tag in push.tags {

@@ -39,7 +39,10 @@ extension MetadataStore {
                     """
                 )
                 guard db.changes == 1 else {
-                    throw RegistryError(.blobUploadUnknown, "The upload took too long and was given up; start it again.")
+                    throw RegistryError(
+                        .blobUploadUnknown,
+                        "The upload took too long and was given up; start it again."
+                    )
                 }
             }
             try db.run(
@@ -64,9 +67,14 @@ extension MetadataStore {
                 """
             )
             return rows.first.map { row in
-                let location = row.optionalBytes(2).map { BlobLocation.object($0) } ?? .inline(row.optionalBytes(3) ?? [])
+                let location =
+                    row.optionalBytes(2).map { BlobLocation.object($0) } ?? .inline(row.optionalBytes(3) ?? [])
                 return UploadRecord(
-                    id: id, repository: repository, received: row.int(0), hashState: row.bytes(1), location: location
+                    id: id,
+                    repository: repository,
+                    received: row.int(0),
+                    hashState: row.bytes(1),
+                    location: location
                 )
             }
         }

@@ -16,7 +16,9 @@ extension Tag: SQLBindable {
 extension SQLRow {
     /// The digest in a column. The schema lets nothing else in, so other bytes there trap.
     func digest(_ column: Int) -> Digest {
-        guard let digest = Digest(storageBytes: bytes(column)) else { preconditionFailure("column \(column) is no digest") }
+        guard let digest = Digest(storageBytes: bytes(column)) else {
+            preconditionFailure("column \(column) is no digest")
+        }
         return digest
     }
 }

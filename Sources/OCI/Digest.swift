@@ -27,7 +27,8 @@ package struct Digest: Hashable, Sendable, CustomStringConvertible {
         let name = text[..<colon]
         let encoded = text[text.utf8.index(after: colon)...]
         guard let algorithm = DigestAlgorithm(rawValue: String(name)) else {
-            throw Self.isAlgorithm(name) && Self.isEncoded(encoded) ? .unsupportedAlgorithm(String(name)) : .digest(String(text))
+            throw Self.isAlgorithm(name) && Self.isEncoded(encoded)
+                ? .unsupportedAlgorithm(String(name)) : .digest(String(text))
         }
         guard let hash = Hexadecimal.decode(encoded.utf8), hash.count == algorithm.hashSize else {
             throw .digest(String(text))
@@ -65,7 +66,10 @@ package struct Digest: Hashable, Sendable, CustomStringConvertible {
 
     // encoded ::= [a-zA-Z0-9=_-]+
     private static func isEncoded(_ text: some StringProtocol) -> Bool {
-        !text.isEmpty && text.utf8.allSatisfy { $0.isLetterOrDigit || [UInt8(ascii: "="), UInt8(ascii: "_"), UInt8(ascii: "-")].contains($0) }
+        !text.isEmpty
+            && text.utf8.allSatisfy {
+                $0.isLetterOrDigit || [UInt8(ascii: "="), UInt8(ascii: "_"), UInt8(ascii: "-")].contains($0)
+            }
     }
 }
 

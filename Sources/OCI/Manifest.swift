@@ -41,10 +41,13 @@ package struct Manifest: Sendable {
         var blobs: [Descriptor] = []
         var children: [Descriptor] = []
         if kind == .index {
-            children = try (document.manifests ?? []).map { item throws(ParseError) in try item.descriptor("manifests") }
+            children = try (document.manifests ?? []).map { item throws(ParseError) in try item.descriptor("manifests")
+            }
         } else {
             if let config = document.config { blobs.append(try config.descriptor("config")) }
-            for layer in (document.layers ?? []) + (document.blobs ?? []) { blobs.append(try layer.descriptor("layers")) }
+            for layer in (document.layers ?? []) + (document.blobs ?? []) {
+                blobs.append(try layer.descriptor("layers"))
+            }
         }
         self.bytes = bytes
         self.digest = Digest(hashing: bytes, with: algorithm)
@@ -71,7 +74,8 @@ package struct Manifest: Sendable {
     }
 
     private static func path(_ context: DecodingError.Context) -> String {
-        context.codingPath.isEmpty ? "top level" : "'" + context.codingPath.map(\.stringValue).joined(separator: ".") + "'"
+        context.codingPath.isEmpty
+            ? "top level" : "'" + context.codingPath.map(\.stringValue).joined(separator: ".") + "'"
     }
 
     private static func mediaType(_ declared: String?, _ document: Document) throws(ParseError) -> String {

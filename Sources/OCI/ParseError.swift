@@ -25,7 +25,9 @@ package enum ParseError: Error, Hashable, Sendable, CustomStringConvertible {
     private static let shownLength = 160
 
     private static func quoted(_ text: String) -> String {
-        let printable = text.unicodeScalars.prefix(shownLength).map { $0.value < 32 || $0.value == 127 ? "?" : String($0) }
+        let printable = text.unicodeScalars.prefix(shownLength).map {
+            $0.value < 32 || $0.value == 127 ? "?" : String($0)
+        }
         return "'" + printable.joined() + (text.unicodeScalars.count > shownLength ? "…'" : "'")
     }
 }

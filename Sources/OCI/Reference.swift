@@ -7,7 +7,8 @@ package struct Tag: Hashable, Sendable, CustomStringConvertible {
     /// - Throws: ``ParseError`` `.tag` unless the text is `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`.
     package init(parsing text: some StringProtocol) throws(ParseError) {
         let characters = text.utf8
-        guard let first = characters.first, characters.count <= 128, first.isLetterOrDigit || first == UInt8(ascii: "_"),
+        guard let first = characters.first, characters.count <= 128,
+            first.isLetterOrDigit || first == UInt8(ascii: "_"),
             characters.allSatisfy({
                 $0.isLetterOrDigit || $0 == UInt8(ascii: "_") || $0 == UInt8(ascii: ".") || $0 == UInt8(ascii: "-")
             })

@@ -29,7 +29,8 @@ package struct RepositoryName: Hashable, Sendable, CustomStringConvertible {
 
     private static func isSeparator(_ run: [UInt8]) -> Bool {
         switch run {
-        case [], [UInt8(ascii: "/")], [UInt8(ascii: ".")], [UInt8(ascii: "_")], [UInt8(ascii: "_"), UInt8(ascii: "_")]: true
+        case [], [UInt8(ascii: "/")], [UInt8(ascii: ".")], [UInt8(ascii: "_")], [UInt8(ascii: "_"), UInt8(ascii: "_")]:
+            true
         default: run.allSatisfy { $0 == UInt8(ascii: "-") }
         }
     }

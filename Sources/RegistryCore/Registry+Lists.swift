@@ -44,7 +44,11 @@ extension Registry {
         with grant: Grant<Pull>
     ) async throws -> Page<ReferrerDescriptor> {
         let named = try await metadata.referrers(
-            to: subject, in: grant.repository, artifactType: artifactType, after: last, limit: limit + 1
+            to: subject,
+            in: grant.repository,
+            artifactType: artifactType,
+            after: last,
+            limit: limit + 1
         )
         var found = named.map { referrer in
             (
@@ -62,7 +66,9 @@ extension Registry {
         for item in try await fallbackReferrers(to: subject, with: grant) where !known.contains(item.digest) {
             let key = try Digest(parsing: item.digest).storageBytes
             let isWanted = artifactType == nil || item.artifactType == artifactType
-            if isWanted, last.map({ $0.storageBytes.lexicographicallyPrecedes(key) }) ?? true { found.append((key, item)) }
+            if isWanted, last.map({ $0.storageBytes.lexicographicallyPrecedes(key) }) ?? true {
+                found.append((key, item))
+            }
         }
         found.sort { $0.0.lexicographicallyPrecedes($1.0) }
         return Page(found.map(\.1), limit: limit)

@@ -130,7 +130,11 @@ extension Registry {
                 metrics.inFlight.add()
                 defer { metrics.inFlight.add(-1) }
                 try await upload.append(
-                    chunk.body, limit: limit, counting: { metrics.uploadedBytes.add($0) }, to: blobs, keys
+                    chunk.body,
+                    limit: limit,
+                    counting: { metrics.uploadedBytes.add($0) },
+                    to: blobs,
+                    keys
                 )
             }
         } catch is RegistryError {
@@ -180,7 +184,11 @@ extension Registry {
         }
         try await upload.makeDurable(in: blobs)
         let isNew = try await metadata.commitUpload(
-            digest, size: upload.received, at: upload.location, session: upload.id.bytes, in: repository
+            digest,
+            size: upload.received,
+            at: upload.location,
+            session: upload.id.bytes,
+            in: repository
         )
         metrics.uploads.add(1, isNew ? "stored" : "deduplicated")
         if !isNew, let key = upload.key { try await abandon(key) }

@@ -38,7 +38,11 @@ struct Upload {
 
     func record(in repository: RepositoryName) -> UploadRecord {
         UploadRecord(
-            id: id.bytes, repository: repository, received: received, hashState: digester.state, location: location
+            id: id.bytes,
+            repository: repository,
+            received: received,
+            hashState: digester.state,
+            location: location
         )
     }
 

@@ -46,7 +46,8 @@ final class UploadSessions: Sendable {
     /// being saved, and it has not ended.
     ///
     /// - Throws: ``RegistryError`` `.blobUploadUnknown`.
-    func id(_ text: some StringProtocol, in repository: RepositoryName, now: Int64) throws -> (UploadID, isFresh: Bool) {
+    func id(_ text: some StringProtocol, in repository: RepositoryName, now: Int64) throws -> (UploadID, isFresh: Bool)
+    {
         guard let bytes = Hexadecimal.decode(text.utf8), bytes.count == UploadID.size else { throw Self.unknown }
         let body = Array(bytes.prefix(21))
         let isGenuine = CRYPTO_memcmp(Array(bytes.dropFirst(21)), seal(body, repository), 16) == 0
@@ -66,7 +67,10 @@ final class UploadSessions: Sendable {
     /// - Throws: ``RegistryError`` `.uploadBusy`.
     func exclusively<Result>(_ id: UploadID, _ body: () async throws -> Result) async throws -> Result {
         guard state.withLock({ $0.busy.insert(id).inserted }) else {
-            throw RegistryError(.uploadBusy, "Another request is working on this upload session; try again when it is done.")
+            throw RegistryError(
+                .uploadBusy,
+                "Another request is working on this upload session; try again when it is done."
+            )
         }
         defer { state.withLock { _ = $0.busy.remove(id) } }
         return try await body()

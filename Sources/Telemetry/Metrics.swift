@@ -86,7 +86,10 @@ package final class Histogram: MetricFamily {
         precondition(labelValues.count == labels.count, "\(name) has the labels \(labels)")
         let bucket = bounds.firstIndex { value <= $0 }
         series.withLock { all in
-            all[labelValues, default: Series(buckets: Array(repeating: 0, count: bounds.count))].record(value, in: bucket)
+            all[labelValues, default: Series(buckets: Array(repeating: 0, count: bounds.count))].record(
+                value,
+                in: bucket
+            )
         }
     }
 

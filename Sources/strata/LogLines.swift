@@ -36,7 +36,8 @@ struct LogLines: LogHandler {
 
     /// Control characters of a client's text must not look like lines of ours.
     private static func plain(_ text: String) -> String {
-        text.unicodeScalars.contains { $0 == " " || $0 == "\"" || $0.value < 32 || $0.value == 127 } ? quoted(text) : text
+        text.unicodeScalars.contains { $0 == " " || $0 == "\"" || $0.value < 32 || $0.value == 127 }
+            ? quoted(text) : text
     }
 
     private static func quoted(_ text: String) -> String {

@@ -4,21 +4,28 @@ import Testing
 
 @Suite("Distribution API routes")
 struct RegistryRouteTests {
-    @Test("find the reference at the right end, whatever the name holds", arguments: [
-        ("/v2", RegistryRoute.base), ("/v2/", .base), ("/v2/_catalog", .catalog), ("/v2/_oci/ext/discover", .extensions),
-        ("/v2/a/manifests/v1", .manifest(repository: "a", reference: "v1")),
-        ("/v2/manifests/manifests/manifests", .manifest(repository: "manifests", reference: "manifests")),
-        ("/v2/a/blobs/uploads/", .uploads(repository: "a")), ("/v2/a/blobs/uploads", .uploads(repository: "a")),
-        ("/v2/a/blobs/uploads/x", .upload(repository: "a", id: "x")),
-        ("/v2/a/b/blobs/sha256:0", .blob(repository: "a/b", digest: "sha256:0")),
-        ("/v2/blobs/uploads/tags/list", .tags(repository: "blobs/uploads")),
-        ("/v2/a/referrers/d", .referrers(repository: "a", digest: "d")),
-    ])
+    @Test(
+        "find the reference at the right end, whatever the name holds",
+        arguments: [
+            ("/v2", RegistryRoute.base), ("/v2/", .base), ("/v2/_catalog", .catalog),
+            ("/v2/_oci/ext/discover", .extensions),
+            ("/v2/a/manifests/v1", .manifest(repository: "a", reference: "v1")),
+            ("/v2/manifests/manifests/manifests", .manifest(repository: "manifests", reference: "manifests")),
+            ("/v2/a/blobs/uploads/", .uploads(repository: "a")), ("/v2/a/blobs/uploads", .uploads(repository: "a")),
+            ("/v2/a/blobs/uploads/x", .upload(repository: "a", id: "x")),
+            ("/v2/a/b/blobs/sha256:0", .blob(repository: "a/b", digest: "sha256:0")),
+            ("/v2/blobs/uploads/tags/list", .tags(repository: "blobs/uploads")),
+            ("/v2/a/referrers/d", .referrers(repository: "a", digest: "d")),
+        ]
+    )
     func finds(_ path: String, _ route: RegistryRoute) {
         #expect(RegistryRoute(path: path) == route)
     }
 
-    @Test("refuse what is none", arguments: ["/", "/v1/", "/v2x", "/v2/a", "/v2/a/tags", "/v2/tags/list", "/v2/manifests/x"])
+    @Test(
+        "refuse what is none",
+        arguments: ["/", "/v1/", "/v2x", "/v2/a", "/v2/a/tags", "/v2/tags/list", "/v2/manifests/x"]
+    )
     func refuses(_ path: String) {
         #expect(RegistryRoute(path: path) == nil)
     }
@@ -26,13 +33,18 @@ struct RegistryRouteTests {
 
 @Suite("Range")
 struct ByteRangeTests {
-    @Test("asks for part of 10 bytes as RFC 9110 says", arguments: [
-        (nil, ByteRange.whole), ("bytes=0-0", .part(0..<1)), ("bytes=2-5", .part(2..<6)), ("bytes=5-", .part(5..<10)),
-        ("bytes=-3", .part(7..<10)), ("bytes=-99", .part(0..<10)), ("bytes=0-99", .part(0..<10)),
-        ("bytes=9-99999999999999999999", .part(9..<10)), ("bytes=10-", .unsatisfiable), ("bytes=-0", .unsatisfiable),
-        ("bytes=5-2", .whole), ("bytes=0-1,3-4", .whole), ("lines=0-1", .whole), ("bytes=x-", .whole),
-        ("bytes=-", .whole), ("bytes", .whole), ("", .whole), ("bytes=+1-2", .whole), ("BYTES = 0-1", .part(0..<2)),
-    ])
+    @Test(
+        "asks for part of 10 bytes as RFC 9110 says",
+        arguments: [
+            (nil, ByteRange.whole), ("bytes=0-0", .part(0..<1)), ("bytes=2-5", .part(2..<6)),
+            ("bytes=5-", .part(5..<10)),
+            ("bytes=-3", .part(7..<10)), ("bytes=-99", .part(0..<10)), ("bytes=0-99", .part(0..<10)),
+            ("bytes=9-99999999999999999999", .part(9..<10)), ("bytes=10-", .unsatisfiable),
+            ("bytes=-0", .unsatisfiable),
+            ("bytes=5-2", .whole), ("bytes=0-1,3-4", .whole), ("lines=0-1", .whole), ("bytes=x-", .whole),
+            ("bytes=-", .whole), ("bytes", .whole), ("", .whole), ("bytes=+1-2", .whole), ("BYTES = 0-1", .part(0..<2)),
+        ]
+    )
     func parses(_ header: String?, _ range: ByteRange) {
         #expect(ByteRange(header, size: 10) == range)
     }

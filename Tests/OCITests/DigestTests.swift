@@ -11,18 +11,24 @@ struct DigestTests {
         #expect("\(Digest(hashing: [], with: .sha512))".hasPrefix("sha512:cf83e1357eefb8bdf1542850d66d8007d620e405"))
     }
 
-    @Test("is refused when it is not canonical", arguments: [
-        "", ":", "sha256", "sha256:", "sha256:abc", "SHA256:" + emptyHash, "sha256:" + emptyHash.uppercased(),
-        "sha256:" + emptyHash + "00", "sha512:" + emptyHash, "sha256:g" + emptyHash.dropFirst(), "sha256:\(emptyHash)\n",
-        "+:x", "sha256::" + emptyHash,
-    ])
+    @Test(
+        "is refused when it is not canonical",
+        arguments: [
+            "", ":", "sha256", "sha256:", "sha256:abc", "SHA256:" + emptyHash, "sha256:" + emptyHash.uppercased(),
+            "sha256:" + emptyHash + "00", "sha512:" + emptyHash, "sha256:g" + emptyHash.dropFirst(),
+            "sha256:\(emptyHash)\n",
+            "+:x", "sha256::" + emptyHash,
+        ]
+    )
     func refuses(_ text: String) {
         #expect(throws: ParseError.digest(text)) { try Digest(parsing: text) }
     }
 
     @Test("of an algorithm that we do not have is told apart from nonsense", arguments: ["md5:abc", "blake3+x:A_-="])
     func unknownAlgorithm(_ text: String) {
-        #expect(throws: ParseError.unsupportedAlgorithm(String(text.prefix { $0 != ":" }))) { try Digest(parsing: text) }
+        #expect(throws: ParseError.unsupportedAlgorithm(String(text.prefix { $0 != ":" }))) {
+            try Digest(parsing: text)
+        }
     }
 
     @Test("comes back from its stored bytes", arguments: DigestAlgorithm.allCases)
@@ -56,17 +62,24 @@ struct DigestTests {
 
 @Suite("RepositoryName")
 struct RepositoryNameTests {
-    @Test("accepts every form of the grammar", arguments: [
-        "a", "library/alpine", "a.b/c_d/e__f/g---h", "0", "manifests/blobs/tags", String(repeating: "a", count: 255),
-    ])
+    @Test(
+        "accepts every form of the grammar",
+        arguments: [
+            "a", "library/alpine", "a.b/c_d/e__f/g---h", "0", "manifests/blobs/tags",
+            String(repeating: "a", count: 255),
+        ]
+    )
     func accepts(_ text: String) throws {
         #expect(try RepositoryName(parsing: text).text == text)
     }
 
-    @Test("refuses what the grammar does not name", arguments: [
-        "", "A", "a/", "/a", "a//b", "a..b", "a___b", "-a", "a.-b", "a_-b", "a/-b", "ä", "a b", "a\n",
-        String(repeating: "a", count: 256),
-    ])
+    @Test(
+        "refuses what the grammar does not name",
+        arguments: [
+            "", "A", "a/", "/a", "a//b", "a..b", "a___b", "-a", "a.-b", "a_-b", "a/-b", "ä", "a b", "a\n",
+            String(repeating: "a", count: 256),
+        ]
+    )
     func refuses(_ text: String) {
         #expect(throws: ParseError.repositoryName(text)) { try RepositoryName(parsing: text) }
     }
@@ -74,12 +87,18 @@ struct RepositoryNameTests {
 
 @Suite("Tag")
 struct TagTests {
-    @Test("accepts up to 128 characters", arguments: ["a", "_", "v1.0-rc_1", "UPPER", String(repeating: "x", count: 128)])
+    @Test(
+        "accepts up to 128 characters",
+        arguments: ["a", "_", "v1.0-rc_1", "UPPER", String(repeating: "x", count: 128)]
+    )
     func accepts(_ text: String) throws {
         #expect(try Tag(parsing: text).text == text)
     }
 
-    @Test("refuses the rest", arguments: ["", ".a", "-a", "a/b", "a:b", "a b", "é", String(repeating: "x", count: 129)])
+    @Test(
+        "refuses the rest",
+        arguments: ["", ".a", "-a", "a/b", "a:b", "a b", "é", String(repeating: "x", count: 129)]
+    )
     func refuses(_ text: String) {
         #expect(throws: ParseError.tag(text)) { try Tag(parsing: text) }
     }

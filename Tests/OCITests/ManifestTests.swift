@@ -5,7 +5,9 @@ private let digest = Digest(hashing: Array("{}".utf8))
 
 @Suite("Manifest")
 struct ManifestTests {
-    private func decode(_ json: String, as type: String? = MediaType.imageManifest, limit: Int = .max) throws -> Manifest {
+    private func decode(_ json: String, as type: String? = MediaType.imageManifest, limit: Int = .max) throws
+        -> Manifest
+    {
         try Manifest(decoding: Array(json.utf8), declaredType: type, maximumReferences: limit)
     }
 
@@ -38,19 +40,23 @@ struct ManifestTests {
     @Test("knows layers that a registry need not hold")
     func external() throws {
         let foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
-        let json = #"{"schemaVersion":2,\#(config),"layers":[{"mediaType":"\#(foreign)","digest":"\#(digest)","size":1}]}"#
+        let json =
+            #"{"schemaVersion":2,\#(config),"layers":[{"mediaType":"\#(foreign)","digest":"\#(digest)","size":1}]}"#
         #expect(try decode(json).blobs.last?.isExternal == true)
     }
 
-    @Test("is refused with a reason when it is not one", arguments: [
-        "", "x", "[]", "null", "{}", #"{"schemaVersion":2}"#, #"{"schemaVersion":1,"config":{}}"#,
-        #"{"schemaVersion":2,"config":{"digest":"sha256:abc","size":1}}"#,
-        #"{"schemaVersion":2,"config":{"digest":"\#(digest)","size":-1}}"#,
-        #"{"schemaVersion":2,"config":{"digest":"\#(digest)"}}"#,
-        #"{"schemaVersion":2,"config":{"digest":"\#(digest)","size":"1"}}"#,
-        #"{"schemaVersion":2,"config":{"digest":"\#(digest)","size":1},"manifests":[]}"#,
-        #"{"schemaVersion":2,"mediaType":"application/other","config":{"digest":"\#(digest)","size":1}}"#,
-    ])
+    @Test(
+        "is refused with a reason when it is not one",
+        arguments: [
+            "", "x", "[]", "null", "{}", #"{"schemaVersion":2}"#, #"{"schemaVersion":1,"config":{}}"#,
+            #"{"schemaVersion":2,"config":{"digest":"sha256:abc","size":1}}"#,
+            #"{"schemaVersion":2,"config":{"digest":"\#(digest)","size":-1}}"#,
+            #"{"schemaVersion":2,"config":{"digest":"\#(digest)"}}"#,
+            #"{"schemaVersion":2,"config":{"digest":"\#(digest)","size":"1"}}"#,
+            #"{"schemaVersion":2,"config":{"digest":"\#(digest)","size":1},"manifests":[]}"#,
+            #"{"schemaVersion":2,"mediaType":"application/other","config":{"digest":"\#(digest)","size":1}}"#,
+        ]
+    )
     func refuses(_ json: String) {
         #expect(throws: ParseError.self) { try decode(json) }
     }

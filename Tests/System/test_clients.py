@@ -2,7 +2,6 @@
 import json
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -83,15 +82,14 @@ def test_skopeo_uploads_nothing_twice(seeded, layout):
 
 
 def test_skopeo_copies_between_repositories_by_mount(seeded):
-    """The layer of a whole Debian crosses from one repository to another without a byte of it being sent."""
-    before, mounted = seeded.metric(UPLOADED), seeded.metrics()['strata_blob_mounts_total{outcome="mounted"}'] if (
-        'strata_blob_mounts_total{outcome="mounted"}' in seeded.metrics()) else 0
+    """The layers of a whole Debian cross from one repository to another without a byte of them being sent."""
+    before, mounted = seeded.metric(UPLOADED), seeded.metric('strata_blob_mounts_total{outcome="mounted"}')
     run(
         "skopeo", "copy", "--src-tls-verify=false", "--dest-tls-verify=false",
         f"docker://{seeded.host}/seed/image:debian", f"docker://{seeded.host}/copied/image:v1",
     )
-    assert seeded.metric(UPLOADED) == before
-    assert seeded.metrics()['strata_blob_mounts_total{outcome="mounted"}'] > mounted
+    assert seeded.metric(UPLOADED) - before < 4096, "skopeo sends the config, never a layer"
+    assert seeded.metric('strata_blob_mounts_total{outcome="mounted"}') == mounted + 2
 
 
 def test_skopeo_lists_inspects_and_deletes(seeded, layout):
@@ -131,11 +129,12 @@ def test_podman(seeded, podman):
     run(*podman, "image", "unmount", copy)
 
 
-def test_podman_pushes_zstd_and_lists(seeded, podman):
-    run(*podman, "pull", "--tls-verify=false", f"{seeded.host}/seed/image:small")
+def test_podman_pushes_zstd_and_lists(seeded, podman, home):
+    (home / "new.tar").write_bytes(small_layer({"new": os.urandom(200_000)}))
+    run(*podman, "import", home / "new.tar", "new:v1")
     run(
         *podman, "push", "--tls-verify=false", "--compression-format", "zstd", "--format", "oci",
-        f"{seeded.host}/seed/image:small", f"{seeded.host}/podman/zstd:v1",
+        "new:v1", f"{seeded.host}/podman/zstd:v1",
     )
     manifest = seeded.request("GET", "/v2/podman/zstd/manifests/v1").json()
     assert manifest["layers"][0]["mediaType"].endswith("zstd")

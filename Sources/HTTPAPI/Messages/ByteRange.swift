@@ -42,7 +42,9 @@ enum ByteRange: Hashable, Sendable {
 
     /// Digits only. A number too large for us is larger than any content: it stands for the end.
     static func number(_ text: some StringProtocol) -> Int64? {
-        guard !text.isEmpty, text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) else { return nil }
+        guard !text.isEmpty, text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) else {
+            return nil
+        }
         return min(Int64(text) ?? .max - 1, .max - 1)
     }
 }
@@ -55,7 +57,8 @@ enum ContentRange {
         var text = header.trimmed
         if text.lowercased().hasPrefix("bytes") { text = text.dropFirst(5).drop { $0 == " " || $0 == "=" }.trimmed }
         let ends = text.prefix { $0 != "/" }.split(separator: "-", omittingEmptySubsequences: false)
-        guard ends.count == 2, let first = ByteRange.number(ends[0]), let last = ByteRange.number(ends[1]), first <= last
+        guard ends.count == 2, let first = ByteRange.number(ends[0]), let last = ByteRange.number(ends[1]),
+            first <= last
         else { return nil }
         return first...last
     }

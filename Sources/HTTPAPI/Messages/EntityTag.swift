@@ -23,7 +23,10 @@ enum EntityTag {
         }
         if !absent.isEmpty {
             guard absent == ["*"] else {
-                throw RegistryError(.requestInvalid, "A write accepts If-None-Match only as '*': the tag must not exist yet.")
+                throw RegistryError(
+                    .requestInvalid,
+                    "A write accepts If-None-Match only as '*': the tag must not exist yet."
+                )
             }
             return .isAbsent
         }
@@ -34,7 +37,9 @@ enum EntityTag {
 
     private static func digest(_ tag: String) throws -> Digest {
         do {
-            return try Digest(parsing: tag.hasPrefix("\"") && tag.hasSuffix("\"") ? String(tag.dropFirst().dropLast()) : tag)
+            return try Digest(
+                parsing: tag.hasPrefix("\"") && tag.hasSuffix("\"") ? String(tag.dropFirst().dropLast()) : tag
+            )
         } catch {
             throw RegistryError(.requestInvalid, "If-Match must hold entity tags of manifests, such as \"sha256:…\".")
         }

@@ -13,7 +13,9 @@ enum ErrorEnvelope {
 
     static func response(to error: HTTPParserError) -> HTTPResponse {
         if error == .headerOverflow {
-            return response(to: RegistryError(.headerTooLarge, "The request's headers are larger than this server accepts."))
+            return response(
+                to: RegistryError(.headerTooLarge, "The request's headers are larger than this server accepts.")
+            )
         }
         return response(to: RegistryError(.requestInvalid, "This is not an HTTP request: \(error)."))
     }
@@ -40,7 +42,8 @@ enum ErrorEnvelope {
         switch code {
         case .blobUnknown, .blobUploadUnknown, .manifestUnknown, .nameUnknown, .notFound: .notFound
         case .blobUploadInvalid, .digestInvalid, .manifestInvalid, .nameInvalid, .tagInvalid, .sizeInvalid,
-            .paginationNumberInvalid, .requestInvalid: .badRequest
+            .paginationNumberInvalid, .requestInvalid:
+            .badRequest
         case .manifestBlobUnknown: .notFound
         case .unauthorized: .unauthorized
         case .denied: .forbidden

@@ -34,7 +34,9 @@ extension RegistryResponder {
             let message = "The blob has \(blob.size) bytes; the range asked for is outside."
             let entry = RegistryError.Entry(.sizeInvalid, message)
             return ErrorEnvelope.response(
-                [entry], status: .rangeNotSatisfiable, ["Content-Range": "bytes */\(blob.size)", "Accept-Ranges": "bytes"]
+                [entry],
+                status: .rangeNotSatisfiable,
+                ["Content-Range": "bytes */\(blob.size)", "Accept-Ranges": "bytes"]
             )
         }
     }

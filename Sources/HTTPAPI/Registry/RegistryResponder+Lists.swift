@@ -14,7 +14,10 @@ extension RegistryResponder {
         let last = request.query["last"] ?? ""
         let page = try await registry.tags(after: last, limit: limit, with: grant)
         return list(
-            #"{"name":"\#(grant.repository)","tags":"#, page, limit, "/v2/\(grant.repository)/tags/list"
+            #"{"name":"\#(grant.repository)","tags":"#,
+            page,
+            limit,
+            "/v2/\(grant.repository)/tags/list"
         )
     }
 
@@ -80,7 +83,9 @@ extension RegistryResponder {
 
     private func percentEncoded(_ text: String) -> String {
         let plain = Set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/".utf8)
-        return text.utf8.map { plain.contains($0) ? String(UnicodeScalar($0)) : "%" + Hexadecimal.encode([$0]).uppercased() }
-            .joined()
+        return text.utf8.map {
+            plain.contains($0) ? String(UnicodeScalar($0)) : "%" + Hexadecimal.encode([$0]).uppercased()
+        }
+        .joined()
     }
 }

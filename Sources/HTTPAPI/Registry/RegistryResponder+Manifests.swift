@@ -34,7 +34,10 @@ extension RegistryResponder {
         let reference = try parseReference(text, refusing: .tagInvalid)
         let tags = try request.query.all("tag").map { try parseTag($0, refusing: .tagInvalid) }
         guard tags.count <= Self.maximumTags else {
-            throw RegistryError(.tagInvalid, "A push accepts at most \(Self.maximumTags) tags; this one has \(tags.count).")
+            throw RegistryError(
+                .tagInvalid,
+                "A push accepts at most \(Self.maximumTags) tags; this one has \(tags.count)."
+            )
         }
         let condition = try EntityTag.condition(request.headers)
         let limit = registry.policy.maximumManifestSize

@@ -111,7 +111,9 @@ extension RegistryResponder {
         let message = "The upload stands at \(error.received) bytes; send the chunk that begins there."
         let entry = RegistryError.Entry(.blobUploadInvalid, message, detail: ["received": "\(error.received)"])
         return ErrorEnvelope.response(
-            [entry], status: .rangeNotSatisfiable, uploadHeaders(id, received: error.received, grant)
+            [entry],
+            status: .rangeNotSatisfiable,
+            uploadHeaders(id, received: error.received, grant)
         )
     }
 }

@@ -32,7 +32,8 @@ package struct HTTPServer: Sendable {
     private enum Connection: Sendable {
         case http1(NIOAsyncChannel<HTTPServerRequestPart, HTTPServerResponsePart>)
         case http2(
-            any Channel, NIOHTTP2Handler.AsyncStreamMultiplexer<NIOAsyncChannel<HTTPServerRequestPart, HTTPServerResponsePart>>
+            any Channel,
+            NIOHTTP2Handler.AsyncStreamMultiplexer<NIOAsyncChannel<HTTPServerRequestPart, HTTPServerResponsePart>>
         )
     }
 
@@ -67,7 +68,10 @@ package struct HTTPServer: Sendable {
                 try? await listener.channel.close()  // it may be closed already; then there is nothing to stop
                 tracker.drain()
                 try await Task.sleep(for: limits.drain)
-                logger.warning("requests did not finish in time and are cut off", metadata: ["connections": "\(tracker.count)"])
+                logger.warning(
+                    "requests did not finish in time and are cut off",
+                    metadata: ["connections": "\(tracker.count)"]
+                )
                 tracker.closeAll()
             }
             try await accept(from: listener)
@@ -140,7 +144,9 @@ package struct HTTPServer: Sendable {
         ]
         configuration.stream.targetWindowSize = 1 << 20
         let multiplexer = try pipeline.configureAsyncHTTP2Pipeline(
-            mode: .server, streamDelegate: nil, configuration: configuration
+            mode: .server,
+            streamDelegate: nil,
+            configuration: configuration
         ) { stream in
             stream.eventLoop.makeCompletedFuture {
                 try stream.pipeline.syncOperations.addHandler(HTTP2FramePayloadToHTTP1ServerCodec())

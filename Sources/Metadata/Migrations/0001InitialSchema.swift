@@ -10,7 +10,9 @@ extension Migrations {
 
     private static func contentTables(_ d: SQLDialect) -> [Query] {
         [
-            Query(schema: "CREATE TABLE media_type (id \(d.identity), name \(d.text) NOT NULL UNIQUE) \(d.tableOptions)"),
+            Query(
+                schema: "CREATE TABLE media_type (id \(d.identity), name \(d.text) NOT NULL UNIQUE) \(d.tableOptions)"
+            ),
             Query(
                 schema: """
                     CREATE TABLE blob (

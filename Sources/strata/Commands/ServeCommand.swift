@@ -68,11 +68,12 @@ struct ServeCommand: AsyncParsableCommand {
 
     private static func greet(_ configuration: Configuration, _ address: SocketAddress?) {
         let port = address?.port ?? configuration.listen.port
-        let host = "\(configuration.listen.host):\(port)"
+        let local = "\(configuration.listen.host):\(port)"
+        let host = configuration.externalURL.map { "\($0.host)" + ($0.port.map { ":\($0)" } ?? "") } ?? local
         let scheme = configuration.tls.files == nil ? "http" : "https"
         let data = URL(fileURLWithPath: configuration.data).path
         let text = """
-            Strata \(Version.current) listens on \(scheme)://\(host)
+            Strata \(Version.current) listens on \(scheme)://\(local)
             Data lies in \(data)
             Push a first image: docker tag IMAGE \(host)/IMAGE && docker push \(host)/IMAGE
 

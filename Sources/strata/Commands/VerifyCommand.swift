@@ -25,7 +25,10 @@ struct VerifyCommand: AsyncParsableCommand {
 
     func run() async throws {
         let configuration = try options.load()
-        let composition = try Composition(configuration, logger: Logger(label: "strata") { _ in LogLines(configuration.log) })
+        let composition = try Composition(
+            configuration,
+            logger: Logger(label: "strata") { _ in LogLines(configuration.log) }
+        )
         try await composition.metadata.migrate()
         let bar = json || isatty(STDERR_FILENO) == 0 ? nil : ProgressBar()
         let report = try await composition.verifier().run { done, total in bar?.show(done, of: total) }
