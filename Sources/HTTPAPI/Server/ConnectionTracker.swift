@@ -7,6 +7,7 @@ final class ConnectionTracker: Sendable {
     private struct State {
         var isDraining = false
         var connections: [ObjectIdentifier: (channel: any Channel, requests: Int)] = [:]
+        var served = 0
         var waiting: [CheckedContinuation<Void, Never>] = []
     }
 
@@ -22,16 +23,30 @@ final class ConnectionTracker: Sendable {
 
     var count: Int { state.withLock { $0.connections.count } }
 
-    /// Returns when there is room for one more connection.
-    func waitForRoom() async {
+    /// Returns when one more connection may be served. ``leave()`` makes room again.
+    func enter() async {
         await withCheckedContinuation { continuation in
             let hasRoom = state.withLock { state in
-                if state.connections.count < limit { return true }
+                if state.served < limit || state.isDraining {
+                    state.served += 1
+                    return true
+                }
                 state.waiting.append(continuation)
                 return false
             }
             if hasRoom { continuation.resume() }
         }
+    }
+
+    func leave() {
+        let next = state.withLock { state -> CheckedContinuation<Void, Never>? in
+            guard !state.waiting.isEmpty else {
+                state.served -= 1
+                return nil
+            }
+            return state.waiting.removeFirst()  // it takes the place over
+        }
+        next?.resume()
     }
 
     func add(_ channel: any Channel) {
@@ -45,11 +60,7 @@ final class ConnectionTracker: Sendable {
 
     func remove(_ channel: any Channel) {
         gauge.add(-1)
-        let next = state.withLock { state -> CheckedContinuation<Void, Never>? in
-            state.connections[ObjectIdentifier(channel)] = nil
-            return state.waiting.isEmpty ? nil : state.waiting.removeFirst()
-        }
-        next?.resume()
+        state.withLock { _ = $0.connections.removeValue(forKey: ObjectIdentifier(channel)) }
     }
 
     func beginRequest(_ channel: any Channel) {
@@ -71,6 +82,7 @@ final class ConnectionTracker: Sendable {
         let (idle, waiting) = state.withLock { state in
             state.isDraining = true
             defer { state.waiting = [] }
+            state.served += state.waiting.count
             return (state.connections.values.filter { $0.requests <= 0 }.map(\.channel), state.waiting)
         }
         for channel in idle { channel.close(promise: nil) }

@@ -86,7 +86,7 @@ package struct HTTPServer: Sendable {
         try await withThrowingDiscardingTaskGroup { group in
             try await listener.executeThenClose { connections in
                 for try await connection in connections {
-                    await tracker.waitForRoom()
+                    await tracker.enter()
                     group.addTask { await serve(connection) }
                 }
             }
@@ -172,6 +172,7 @@ package struct HTTPServer: Sendable {
     // MARK: - Serving
 
     private func serve(_ pending: EventLoopFuture<Connection>) async {
+        defer { tracker.leave() }
         do {
             switch try await pending.get() {
             case .http1(let channel):

@@ -1,0 +1,214 @@
+"""The server as a product: start, stop, commands, TLS."""
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import threading
+import time
+
+import pytest
+
+from harness import BINARY, Server, free_port, sha256
+
+
+def strata(*arguments, **environment):
+    return subprocess.run(
+        [BINARY, *arguments], capture_output=True, text=True, timeout=30, env={**os.environ, **environment}
+    )
+
+
+def test_start_says_where_and_how(fresh):
+    server = fresh()
+    time.sleep(0.2)
+    lines = server.log_text().splitlines()
+    assert server.host in next(line for line in lines if line.startswith("Strata"))
+    assert any(server.data in line for line in lines)
+    assert any("docker push" in line for line in lines)
+
+
+def test_shutdown_lets_an_upload_finish(fresh):
+    """SIGTERM: new connections are refused, the upload in flight gets its 201, and the exit status is 0."""
+    server = fresh()
+    data = os.urandom(1_000_000)
+    location = server.request("POST", "/v2/a/blobs/uploads/").headers["location"]
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as upload:
+        upload.sendall(
+            f"PUT {location}?digest={sha256(data)} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n".encode()
+        )
+        upload.sendall(data[:400_000])
+        time.sleep(0.2)
+        stopped = []
+        thread = threading.Thread(target=lambda: stopped.append(server.stop()))
+        thread.start()
+        time.sleep(0.5)
+        with pytest.raises(OSError):
+            socket.create_connection(("127.0.0.1", server.port), timeout=1)
+        upload.sendall(data[400_000:])
+        assert upload.recv(4096).startswith(b"HTTP/1.1 201")
+    thread.join()
+    assert stopped == [0]
+
+
+def test_shutdown_does_not_wait_for_idle_connections(fresh):
+    server = fresh()
+    with socket.create_connection(("127.0.0.1", server.port)) as idle:
+        idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert idle.recv(4096)
+        start = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - start < 10
+
+
+def test_shutdown_cuts_off_what_takes_too_long(fresh):
+    server = fresh(**{"http.drain-seconds": 1})
+    with socket.create_connection(("127.0.0.1", server.port)) as stuck:
+        stuck.sendall(b"PUT /v2/a/manifests/v1 HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
+        time.sleep(0.2)
+        assert server.stop(timeout=15) == 0
+
+
+def test_idle_connections_are_closed(fresh):
+    server = fresh(**{"http.idle-seconds": 1})
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as idle:
+        assert idle.recv(1) == b""
+
+
+def test_connections_over_the_limit_wait(fresh):
+    """They are neither refused nor answered with an error; they get their turn."""
+    server = fresh(**{"http.max-connections": 2})
+    held = [socket.create_connection(("127.0.0.1", server.port), timeout=5) for _ in range(2)]
+    for one in held:
+        one.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert one.recv(4096)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=1) as waiting:
+        waiting.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        with pytest.raises(TimeoutError):
+            waiting.recv(1)
+        for one in held:
+            one.close()
+        waiting.settimeout(5)
+        assert waiting.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+def test_an_older_program_refuses_a_newer_schema(fresh):
+    server = fresh()
+    server.stop()
+    with sqlite3.connect(os.path.join(server.data, "metadata.sqlite")) as db:
+        db.execute("INSERT INTO schema_migration VALUES (99, 'future', 0)")
+    done = strata("serve", "--data", server.data, "--listen", "127.0.0.1:0")
+    assert done.returncode != 0 and "schema version 99" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["serve", "verify", "migrate", "config", "version"])
+def test_help_has_examples(command):
+    done = strata(command, "--help")
+    assert done.returncode == 0 and "EXAMPLES" in done.stdout
+
+
+def test_unknown_keys_are_errors(tmp_path):
+    assert "http.max-conections" in strata("config", "check", "--set", "http.max-conections=1").stderr
+    (tmp_path / "c.yaml").write_text("lisen: 127.0.0.1:1\n")
+    done = strata("config", "check", "--config", str(tmp_path / "c.yaml"))
+    assert done.returncode != 0 and "lisen" in done.stderr
+    assert strata("config", "check", STRATA_LISEN="x").returncode != 0
+
+
+def test_precedence(tmp_path):
+    """Defaults < file < environment < flags."""
+    (tmp_path / "c.yaml").write_text("http:\n  idle-seconds: 11\n  drain-seconds: 12\nlog.level: debug\n")
+    done = strata(
+        "config", "print", "--json", "--config", str(tmp_path / "c.yaml"), "--set", "log.level=error",
+        STRATA_HTTP_DRAIN_SECONDS="13", STRATA_LOG_LEVEL="warning",
+    )
+    assert done.returncode == 0, done.stderr
+    text = json.dumps(json.loads(done.stdout))
+    for value in ("11", "13", "error"):
+        assert value in text
+    assert '"12"' not in text and "warning" not in text
+
+
+def test_plain_http_for_other_machines_must_be_asked_for(tmp_path):
+    done = strata("serve", "--data", str(tmp_path), "--listen", "0.0.0.0:0")
+    assert done.returncode != 0 and "http.allow-plain" in done.stderr
+
+
+def test_verify_finds_a_flipped_bit_and_a_stray(fresh):
+    server = fresh()
+    digest = server.push_blob("a", os.urandom(100_000))
+    (folder, _, [name]), = [entry for entry in os.walk(os.path.join(server.data, "objects")) if entry[2]]
+    with open(os.path.join(folder, name), "r+b") as file:
+        file.seek(5000)
+        byte = file.read(1)
+        file.seek(5000)
+        file.write(bytes([byte[0] ^ 1]))
+    with open(os.path.join(folder, name[:2] + "0" * 30), "wb") as stray:
+        stray.write(b"x")
+    status, report = server.verify()
+    assert status == 1
+    assert {f["kind"] for f in report["findings"]} == {"blob-corrupt", "stray-object"}
+    assert digest in {f["subject"] for f in report["findings"]}
+
+
+def test_logs_for_machines_carry_the_request_id(fresh):
+    server = fresh(**{"log.format": "json"})
+    server.request("GET", "/v2/", headers={"X-Request-Id": "trace-me"})
+    time.sleep(0.2)
+    lines = [json.loads(line) for line in server.log_text().splitlines() if line.startswith("{")]
+    assert any(line.get("request") == "trace-me" and line["status"] == "200" for line in lines)
+
+
+def certificate(folder, name):
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}",
+         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
+        check=True, capture_output=True,
+    )
+
+
+def curl(server, folder, *options):
+    return subprocess.run(
+        ["curl", "-s", "--cacert", folder / "cert.pem", "-w", "%{http_version} %{response_code}", *options],
+        capture_output=True, text=True, timeout=60,
+    )
+
+
+@pytest.fixture
+def tls(tmp_path, fresh):
+    certificate(tmp_path, "first")
+    return fresh(**{"tls.certificate": tmp_path / "cert.pem", "tls.key": tmp_path / "key.pem"}), tmp_path
+
+
+@pytest.mark.parametrize("option,version", [("--http1.1", "1.1"), ("--http2", "2")])
+def test_tls(tls, option, version, tmp_path):
+    """HTTP/1.1 and HTTP/2: a blob is pushed and comes back as it was."""
+    server, folder = tls
+    data = os.urandom(3_000_000)
+    (tmp_path / "blob").write_bytes(data)
+    url = f"https://{server.host}/v2/a/blobs"
+    pushed = curl(
+        server, folder, option, "-X", "POST", "--data-binary", f"@{tmp_path / 'blob'}", "-H", "Content-Type:",
+        f"{url}/uploads/?digest={sha256(data)}",
+    )
+    assert pushed.stdout == f"{version} 201"
+    pulled = curl(server, folder, option, "-o", tmp_path / "back", f"{url}/{sha256(data)}")
+    assert pulled.stdout == f"{version} 200"
+    assert (tmp_path / "back").read_bytes() == data
+    assert curl(server, folder, option, f"https://{server.host}/v2/a/blobs/{sha256(b'no')}").stdout.endswith(f"{version} 404")
+
+
+def test_tls_1_1_is_refused(tls):
+    server, folder = tls
+    done = curl(server, folder, "--tls-max", "1.1", f"https://{server.host}/v2/")
+    assert done.returncode != 0
+
+
+def test_a_renewed_certificate_is_used_without_a_restart(tls):
+    server, folder = tls
+    certificate(folder, "second")
+    server.process.send_signal(1)  # SIGHUP
+    for _ in range(50):
+        if curl(server, folder, f"https://{server.host}/v2/").stdout.endswith("200"):
+            return
+        time.sleep(0.1)
+    raise AssertionError("the old certificate is still served")
