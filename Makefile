@@ -4,7 +4,7 @@ TOOLS := .build-tools/venv
 DATA ?= ./strata-data
 LISTEN ?= 127.0.0.1:5000
 
-.PHONY: help build debug test test-fast test-system lint format run ci clean
+.PHONY: help build debug test test-fast test-system lint format fuzz run ci clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -27,13 +27,16 @@ test-fast: .build-tools/build-dependencies ## unit tests and the rules about the
 test-system: build .build-tools/test-tools ## specification, clients, crashes, concurrency against the release binary
 	cd Tests/System && $(CURDIR)/$(TOOLS)/bin/python3 -m pytest -q -ra -s
 
-test: lint test-fast test-system ## everything; installs and starts what it needs
+test: lint test-fast test-system fuzz ## everything; installs and starts what it needs
 
 lint: ## the formatter's opinion
-	swift format lint --strict --recursive --parallel Sources Tests Package.swift
+	swift format lint --strict --recursive --parallel Sources Tests Fuzz Package.swift
 
 format: ## lay the source out
-	swift format --in-place --recursive --parallel Sources Tests Package.swift
+	swift format --in-place --recursive --parallel Sources Tests Fuzz Package.swift
+
+fuzz: .build-tools/build-dependencies ## each parser for FUZZ_SECONDS seconds (30)
+	scripts/fuzz.sh
 
 ci: test ## what .ci/run runs
 

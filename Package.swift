@@ -25,7 +25,8 @@ let package = Package(
     ],
     targets: [
         .systemLibrary(name: "CLibCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
-        .target(name: "OCI", dependencies: ["CLibCrypto"]),
+        .target(name: "HTTPSyntax"),
+        .target(name: "OCI", dependencies: ["CLibCrypto", "HTTPSyntax"]),
         .target(name: "Telemetry"),
         .target(name: "SQLStore", dependencies: [.product(name: "GRDB", package: "GRDB.swift")]),
         .target(name: "Metadata", dependencies: ["OCI", "SQLStore"]),
@@ -54,7 +55,7 @@ let package = Package(
         .target(
             name: "HTTPAPI",
             dependencies: [
-                "OCI", "Telemetry", "Metadata", "BlobStorage", "Access", "RegistryCore",
+                "HTTPSyntax", "OCI", "Telemetry", "Metadata", "BlobStorage", "Access", "RegistryCore",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -79,7 +80,7 @@ let package = Package(
         ),
         .testTarget(name: "OCITests", dependencies: ["OCI"]),
         .testTarget(name: "MetadataTests", dependencies: ["OCI", "SQLStore", "Metadata"]),
-        .testTarget(name: "HTTPAPITests", dependencies: ["HTTPAPI"]),
+        .testTarget(name: "HTTPAPITests", dependencies: ["HTTPAPI", "HTTPSyntax"]),
         .testTarget(
             name: "StrataTests",
             dependencies: ["strata", .product(name: "ArgumentParser", package: "swift-argument-parser")]
@@ -89,4 +90,18 @@ let package = Package(
     swiftLanguageModes: [.v6]
 )
 
-for target in package.targets where target.type != .system { target.swiftSettings = settings }
+// Built only by `make fuzz`: a fuzz target has no main without the fuzzer's runtime.
+if Context.environment["STRATA_FUZZ"] != nil {
+    package.targets.append(
+        .executableTarget(
+            name: "fuzz-parsers",
+            dependencies: ["HTTPSyntax", "OCI"],
+            path: "Fuzz/Parsers",
+            swiftSettings: [.unsafeFlags(["-parse-as-library"])]
+        )
+    )
+}
+
+for target in package.targets where target.type != .system {
+    target.swiftSettings = settings + (target.swiftSettings ?? [])
+}

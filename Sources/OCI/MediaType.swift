@@ -1,3 +1,5 @@
+import HTTPSyntax
+
 /// The media types that a registry acts on. Any other is stored and served as it came.
 /// Source: [image-spec, media types](https://github.com/opencontainers/image-spec/blob/main/media-types.md),
 /// [Docker image manifest v2 schema 2](https://distribution.github.io/distribution/spec/manifest-v2-2/).
@@ -23,16 +25,5 @@ package enum MediaType {
     /// Layers that a registry need not hold: their content is fetched from elsewhere.
     package static func isNonDistributable(_ mediaType: String) -> Bool {
         mediaType.contains(".nondistributable.") || mediaType.hasPrefix("application/vnd.docker.image.rootfs.foreign.")
-    }
-}
-
-extension StringProtocol {
-    /// Without spaces and tabs at either end, HTTP's optional white space.
-    package var trimmed: String {
-        let isSpace: (Character) -> Bool = { $0 == " " || $0 == "\t" }
-        guard let first = firstIndex(where: { !isSpace($0) }), let last = lastIndex(where: { !isSpace($0) }) else {
-            return ""
-        }
-        return String(self[first...last])
     }
 }

@@ -49,10 +49,11 @@ struct TidyTests {
 
     /// The targets of ours that each may import. The compiler alone accepts the import of a dependency's dependency.
     private static let layers: [String: Set<String>] = [
-        "OCI": [], "Telemetry": [], "SQLStore": [], "Metadata": ["OCI", "SQLStore"], "BlobStorage": ["OCI"],
+        "HTTPSyntax": [], "OCI": ["HTTPSyntax"], "Telemetry": [], "SQLStore": [], "Metadata": ["OCI", "SQLStore"],
+        "BlobStorage": ["OCI"],
         "Access": ["OCI"], "RegistryCore": ["OCI", "Telemetry", "Metadata", "BlobStorage", "Access"],
         "Housekeeping": ["OCI", "Metadata", "BlobStorage"],
-        "HTTPAPI": ["OCI", "Telemetry", "Metadata", "BlobStorage", "Access", "RegistryCore"],
+        "HTTPAPI": ["HTTPSyntax", "OCI", "Telemetry", "Metadata", "BlobStorage", "Access", "RegistryCore"],
     ]
 
     @Test("imports only the layers below that its target names", arguments: sources)

@@ -1,3 +1,4 @@
+import HTTPSyntax
 import Metadata
 import NIOHTTP1
 import OCI

@@ -1,4 +1,5 @@
 package import BlobStorage
+import HTTPSyntax
 import NIOCore
 import NIOHTTP1
 
@@ -15,7 +16,7 @@ package struct HTTPRequest {
     let headers: HTTPHeaders
     /// Percent-decoded; nil if it is not valid.
     let path: String?
-    let query: Query
+    let query: QueryParameters
     let body: RequestBody
     let target: String
 
@@ -25,30 +26,12 @@ package struct HTTPRequest {
         target = head.uri
         let parts = head.uri.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
         path = percentDecoded(parts.first ?? "", plusIsSpace: false)
-        query = Query(parts.count > 1 ? parts[1] : "")
+        query = QueryParameters(parts.count > 1 ? parts[1] : "")
         self.body = body
     }
 
     /// The only value of a header; nil if it is missing.
     func header(_ name: String) -> String? { headers.first(name: name) }
-
-    /// The parameters behind the `?`, in their order.
-    struct Query {
-        private let items: [(name: String, value: String)]
-
-        init(_ text: some StringProtocol) {
-            items = text.split(separator: "&").compactMap { item in
-                let pair = item.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-                guard let name = percentDecoded(pair[0], plusIsSpace: true),
-                    let value = percentDecoded(pair.count > 1 ? pair[1] : "", plusIsSpace: true)
-                else { return nil }
-                return (name, value)
-            }
-        }
-
-        subscript(_ name: String) -> String? { items.first { $0.name == name }?.value }
-        func all(_ name: String) -> [String] { items.filter { $0.name == name }.map(\.value) }
-    }
 }
 
 package struct HTTPResponse: Sendable {
@@ -78,23 +61,4 @@ package struct HTTPResponse: Sendable {
         self.init(status, headers, .bytes(ByteBuffer(string: text)))
         self.headers.replaceOrAdd(name: "Content-Type", value: type)
     }
-}
-
-/// Nil if a percent sign is not followed by two hexadecimal digits, or the bytes are not UTF-8.
-func percentDecoded(_ text: some StringProtocol, plusIsSpace: Bool) -> String? {
-    guard text.utf8.contains(where: { $0 == UInt8(ascii: "%") || $0 == UInt8(ascii: "+") }) else { return String(text) }
-    var bytes: [UInt8] = []
-    var rest = text.utf8.makeIterator()
-    while let byte = rest.next() {
-        switch byte {
-        case UInt8(ascii: "%"):
-            guard let high = rest.next(), let low = rest.next(),
-                let value = UInt8(String(decoding: [high, low], as: UTF8.self), radix: 16), high != UInt8(ascii: "+")
-            else { return nil }
-            bytes.append(value)
-        case UInt8(ascii: "+") where plusIsSpace: bytes.append(UInt8(ascii: " "))
-        default: bytes.append(byte)
-        }
-    }
-    return String(validating: bytes, as: UTF8.self)
 }

@@ -1,3 +1,4 @@
+import HTTPSyntax
 import Access
 import FoundationEssentials
 import NIOHTTP1

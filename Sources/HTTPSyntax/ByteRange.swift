@@ -1,14 +1,12 @@
-import OCI
-
 /// What a `Range` header asks of content with a known size.
 /// Source: [RFC 9110, 14](https://www.rfc-editor.org/rfc/rfc9110#section-14).
-enum ByteRange: Hashable, Sendable {
+package enum ByteRange: Hashable, Sendable {
     /// All of it: there is no range, more than one, or one that is not understood.
     case whole
     case part(Range<Int64>)
     case unsatisfiable
 
-    init(_ header: String?, size: Int64) {
+    package init(_ header: String?, size: Int64) {
         guard let header, let spec = Self.onlySpec(of: header) else {
             self = .whole
             return
@@ -41,7 +39,7 @@ enum ByteRange: Hashable, Sendable {
     }
 
     /// Digits only. A number too large for us is larger than any content: it stands for the end.
-    static func number(_ text: some StringProtocol) -> Int64? {
+    package static func number(_ text: some StringProtocol) -> Int64? {
         guard !text.isEmpty, text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) else {
             return nil
         }
@@ -51,9 +49,9 @@ enum ByteRange: Hashable, Sendable {
 
 /// The `Content-Range` of an upload's chunk: `first-last`, both inclusive; `bytes ` before and `/total` behind are let
 /// pass, as RFC 9110 has them.
-enum ContentRange {
+package enum ContentRange {
     /// Nil if the text is not a range.
-    static func parse(_ header: some StringProtocol) -> ClosedRange<Int64>? {
+    package static func parse(_ header: some StringProtocol) -> ClosedRange<Int64>? {
         var text = header.trimmed
         if text.lowercased().hasPrefix("bytes") { text = text.dropFirst(5).drop { $0 == " " || $0 == "=" }.trimmed }
         let ends = text.prefix { $0 != "/" }.split(separator: "-", omittingEmptySubsequences: false)

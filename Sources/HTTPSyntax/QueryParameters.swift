@@ -1,0 +1,36 @@
+/// The parameters behind the `?`, in their order.
+package struct QueryParameters {
+    private let items: [(name: String, value: String)]
+
+    package init(_ text: some StringProtocol) {
+        items = text.split(separator: "&").compactMap { item in
+            let pair = item.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            guard let name = percentDecoded(pair[0], plusIsSpace: true),
+                let value = percentDecoded(pair.count > 1 ? pair[1] : "", plusIsSpace: true)
+            else { return nil }
+            return (name, value)
+        }
+    }
+
+    package subscript(_ name: String) -> String? { items.first { $0.name == name }?.value }
+    package func all(_ name: String) -> [String] { items.filter { $0.name == name }.map(\.value) }
+}
+
+/// Nil if a percent sign is not followed by two hexadecimal digits, or the bytes are not UTF-8.
+package func percentDecoded(_ text: some StringProtocol, plusIsSpace: Bool) -> String? {
+    guard text.utf8.contains(where: { $0 == UInt8(ascii: "%") || $0 == UInt8(ascii: "+") }) else { return String(text) }
+    var bytes: [UInt8] = []
+    var rest = text.utf8.makeIterator()
+    while let byte = rest.next() {
+        switch byte {
+        case UInt8(ascii: "%"):
+            guard let high = rest.next(), let low = rest.next(),
+                let value = UInt8(String(decoding: [high, low], as: UTF8.self), radix: 16), high != UInt8(ascii: "+")
+            else { return nil }
+            bytes.append(value)
+        case UInt8(ascii: "+") where plusIsSpace: bytes.append(UInt8(ascii: " "))
+        default: bytes.append(byte)
+        }
+    }
+    return String(validating: bytes, as: UTF8.self)
+}
