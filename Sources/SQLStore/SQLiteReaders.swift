@@ -21,8 +21,8 @@ final class SQLiteReaders: Sendable {
             }
         }
         return try reader.unsafeReentrantRead { db in
-            try db.execute(sql: "BEGIN DEFERRED TRANSACTION")
-            defer { try? db.execute(sql: "COMMIT") }  // of a read: nothing to lose
+            try db.cachedStatement(sql: "BEGIN DEFERRED TRANSACTION").execute()
+            defer { try? db.cachedStatement(sql: "COMMIT").execute() }  // of a read: nothing to lose
             return try body(db)
         }
     }

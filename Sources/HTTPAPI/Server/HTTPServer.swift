@@ -56,7 +56,7 @@ package struct HTTPServer: Sendable {
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelOption(
                 .recvAllocator,
-                value: AdaptiveRecvByteBufferAllocator(minimum: 2048, initial: 4096, maximum: 256 * 1024)
+                value: AdaptiveRecvByteBufferAllocator(minimum: 2048, initial: 65_536, maximum: 256 * 1024)
             )
             .bind(host: host, port: port, serverBackPressureStrategy: .init(lowWatermark: 1, highWatermark: 8)) {
                 setUp($0)
