@@ -27,6 +27,7 @@ let package = Package(
         .systemLibrary(name: "CLibCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .target(name: "HTTPSyntax"),
         .target(name: "OCI", dependencies: ["CLibCrypto", "HTTPSyntax"]),
+        .target(name: "LoadGenerator", dependencies: ["CLibCrypto"]),
         .target(name: "Telemetry"),
         .target(name: "SQLStore", dependencies: [.product(name: "GRDB", package: "GRDB.swift")]),
         .target(name: "Metadata", dependencies: ["OCI", "SQLStore"]),
@@ -68,6 +69,7 @@ let package = Package(
         .executableTarget(
             name: "strata",
             dependencies: [
+                "LoadGenerator",
                 "OCI", "Telemetry", "SQLStore", "Metadata", "BlobStorage", "Access", "RegistryCore", "Housekeeping",
                 "HTTPAPI",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),

@@ -41,7 +41,7 @@ final class Connection {
     func send(_ pieces: [[UInt8]]) throws {
         let last = pieces.lastIndex { !$0.isEmpty } ?? 0
         for (index, piece) in pieces.enumerated() where !piece.isEmpty {
-            try send(piece, flags: Int32(MSG_NOSIGNAL.rawValue) | (index < last ? Int32(MSG_MORE.rawValue) : 0))
+            try send(piece, flags: Int32(MSG_NOSIGNAL) | (index < last ? Int32(MSG_MORE) : 0))
         }
     }
 

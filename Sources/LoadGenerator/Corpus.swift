@@ -32,7 +32,9 @@ package struct Corpus: Hashable, Sendable {
         }
     }
 
-    static let config = Blob(Array(#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#.utf8))
+    static let config = Blob(
+        Array(#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#.utf8)
+    )
     static let layers = (1...5).map { Blob([UInt8](repeating: $0, count: 1024)) }
 
     /// An image manifest; the name makes its digest differ from others of the same content.

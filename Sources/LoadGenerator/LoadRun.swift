@@ -41,10 +41,10 @@ package struct LoadRun: Sendable {
         try onThreads(workers) { [endpoint] _ in shared.add(Self.work(workload, RegistryClient(endpoint), shared)) }
         let seconds = (ContinuousClock.now - start) / .seconds(1)
         let tally = shared.total
-        let server = try meter.flatMap { meter in
+        let used = try meter.flatMap { meter in
             try cpuBefore.map { try server(meter, cpuSeconds: meter.cpuSeconds() - $0, tally) }
         }
-        return measurement(tally, seconds: seconds, server)
+        return measurement(tally, seconds: seconds, used)
     }
 
     private static func work(_ workload: any Workload, _ client: RegistryClient, _ shared: SharedState) -> Tally {

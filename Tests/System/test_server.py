@@ -212,3 +212,18 @@ def test_a_renewed_certificate_is_used_without_a_restart(tls):
             return
         time.sleep(0.1)
     raise AssertionError("the old certificate is still served")
+
+
+@pytest.mark.parametrize("scenario", ["push-blob", "push-image", "pull-blob", "get-manifest-by-tag", "list-tags"])
+def test_bench_measures_without_errors(server, scenario):
+    """Ten operations of each kind against a real server; the server's CPU time and memory are read on the way."""
+    bench = ["bench", "--url", f"http://{server.host}", "--manifests", "10", "--prefix", "bench/t"]
+    seeded = strata(*bench, "--scenario", "seed")
+    assert seeded.returncode == 0, seeded.stderr
+    done = strata(
+        *bench, "--scenario", scenario, "--operations", "10", "--workers", "2", "--pid", str(server.process.pid), "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["operations"] == 10 and report["errors"] == 0
+    assert report["server"]["peakResidentBytes"] > 0
