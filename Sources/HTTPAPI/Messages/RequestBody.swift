@@ -78,9 +78,9 @@ final class RequestBody {
 
     /// Reads and drops, up to a limit, what the client still sends on a connection that will be closed.
     func discardRest() async throws {
-        var dropped = 0
-        while Int64(dropped) <= ServerLimits.drainedBody, let part = try await parts.next() {
-            if case .body(let bytes) = part { dropped += bytes.readableBytes }
+        var dropped: Int64 = 0
+        while dropped <= ServerLimits.lingeringBody, let part = try await parts.next() {
+            if case .body(let bytes) = part { dropped += Int64(bytes.readableBytes) }
         }
     }
 

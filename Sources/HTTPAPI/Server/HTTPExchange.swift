@@ -31,13 +31,13 @@ struct HTTPExchange {
             let response = await responder.respond(to: HTTPRequest(head: head, body: body))
             let keepsAlive = head.isKeepAlive && body.canBeDrained && !tracker.isDraining
             try await write(response, to: head, keepsAlive: keepsAlive)
-            let isDrained = try await body.drain()
+            let canGoOn = keepsAlive ? try await body.drain() : false
             isDone = true
-            mayGoOn = tracker.endRequest(connection) && keepsAlive && isDrained
+            mayGoOn = tracker.endRequest(connection) && canGoOn
         }
         guard channel === connection else { return }
-        // Says that nothing more comes, then waits for the client to have read it: closing at once on unread bytes
-        // would reset the connection and could destroy the answer on its way.
+        // Says that nothing more comes, then reads on for a while: most clients look for an answer only when they have
+        // sent everything, and closing on unread bytes would reset the connection and destroy the answer on its way.
         try await channel.close(mode: .output)
         try await body.discardRest()
     }

@@ -15,6 +15,9 @@ package struct ServerLimits: Sendable {
         (self.connections, self.headerBytes, self.idle, self.drain) = (connections, headerBytes, idle, drain)
     }
 
-    /// Most bytes of a body that are read and dropped after an early answer, so that the client gets to see it.
+    /// Most bytes of a body that are read and dropped after an early answer, so that the connection can be used again.
     static let drainedBody: Int64 = 1 << 20
+
+    /// Most bytes that are read and dropped from a connection that will be closed, so that the client sees its answer.
+    static let lingeringBody: Int64 = 64 << 20
 }
