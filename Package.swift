@@ -29,7 +29,12 @@ let package = Package(
         .target(name: "OCI", dependencies: ["CLibCrypto", "HTTPSyntax"]),
         .target(name: "LoadGenerator", dependencies: ["CLibCrypto"]),
         .target(name: "Telemetry"),
-        .target(name: "SQLStore", dependencies: [.product(name: "GRDB", package: "GRDB.swift")]),
+        .target(
+            name: "SQLStore",
+            dependencies: [
+                .product(name: "GRDB", package: "GRDB.swift"), .product(name: "GRDBSQLite", package: "GRDB.swift"),
+            ]
+        ),
         .target(name: "Metadata", dependencies: ["OCI", "SQLStore"]),
         .target(
             name: "BlobStorage",

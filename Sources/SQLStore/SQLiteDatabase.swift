@@ -120,9 +120,14 @@ package final class SQLiteDatabase: SQLDatabase {
     private func commit(_ batch: [any PendingWrite], _ db: Database) {
         let transaction = SQLiteTransaction(db: db, now: clock())
         do {
-            try db.inTransaction(.immediate) {
+            try transaction.run("BEGIN IMMEDIATE")
+            do {
                 for write in batch { try write.run(transaction, alone: batch.count == 1) }
-                return .commit
+                try transaction.run("COMMIT")
+            } catch {
+                // A full disk may have ended the transaction already. The first error says more than a second.
+                if db.isInsideTransaction { _ = try? transaction.run("ROLLBACK") }
+                throw error
             }
             for write in batch { write.finish(nil) }
         } catch let error as DatabaseError {
@@ -158,16 +163,16 @@ private final class Write<Result: Sendable>: PendingWrite {
             outcome.withLock { $0 = .success(result) }
             return
         }
-        try transaction.db.execute(sql: "SAVEPOINT write")
+        try transaction.run("SAVEPOINT write")
         do {
             let result = try body(transaction)
-            try transaction.db.execute(sql: "RELEASE write")
+            try transaction.run("RELEASE write")
             outcome.withLock { $0 = .success(result) }
         } catch {
             // A full disk may have ended the transaction already; then nothing of the batch can be kept.
             guard transaction.db.isInsideTransaction else { throw error }
-            try transaction.db.execute(sql: "ROLLBACK TO write")
-            try transaction.db.execute(sql: "RELEASE write")
+            try transaction.run("ROLLBACK TO write")
+            try transaction.run("RELEASE write")
             let reported = (error as? DatabaseError).map { SQLError($0) } ?? error
             outcome.withLock { $0 = .failure(reported) }
         }

@@ -1,42 +1,73 @@
-import Foundation
 import GRDB
+import GRDBSQLite
 
+/// Runs queries on a connection of GRDB's. Statements are prepared and kept by GRDB; binding, stepping and reading go to
+/// SQLite itself, since on the hottest path of the registry GRDB's rows and arguments cost more than the query.
 struct SQLiteTransaction: SQLTransaction {
     let db: Database
     let now: Int64
 
+    @discardableResult
     func run(_ query: Query) throws -> [SQLRow] {
-        let statement = try db.cachedStatement(sql: query.sql)
-        try statement.setArguments(StatementArguments(query.values.map(\.databaseValue)))
-        let rows = try Row.fetchCursor(statement)
-        var result: [SQLRow] = []
-        while let row = try rows.next() {
-            result.append(SQLRow((0..<row.count).map { SQLValue(row, $0) }))
+        let statement = try db.cachedStatement(sql: query.sql).sqliteStatement
+        defer {
+            sqlite3_reset(statement)
+            sqlite3_clear_bindings(statement)
         }
-        return result
+        for (index, value) in query.values.enumerated() {
+            try check(value.bind(to: statement, at: CInt(index + 1)), query.sql)
+        }
+        let columns = sqlite3_column_count(statement)
+        var rows: [SQLRow] = []
+        while true {
+            switch sqlite3_step(statement) {
+            case SQLITE_ROW: rows.append(SQLRow((0..<columns).map { SQLValue(statement, $0) }))
+            case SQLITE_DONE: return rows
+            case let code: try check(code, query.sql)
+            }
+        }
+    }
+
+    private func check(_ code: CInt, _ sql: String) throws {
+        guard code != SQLITE_OK else { return }
+        let code = db.sqliteConnection.map { sqlite3_extended_errcode($0) } ?? code
+        let message = db.sqliteConnection.map { String(cString: sqlite3_errmsg($0)) }
+        throw DatabaseError(resultCode: ResultCode(rawValue: code), message: message, sql: sql)
     }
 
     var changes: Int { db.changesCount }
 }
 
 extension SQLValue {
-    fileprivate var databaseValue: DatabaseValue {
+    fileprivate func bind(to statement: SQLiteStatement, at index: CInt) -> CInt {
+        // SQLite copies what it is given with this in place of a destructor.
+        let copies = unsafeBitCast(-1, to: sqlite3_destructor_type.self)
         switch self {
-        case .null: .null
-        case .integer(let value): value.databaseValue
-        case .text(let value): value.databaseValue
-        case .bytes(let value): Data(value).databaseValue
+        case .null: return sqlite3_bind_null(statement, index)
+        case .integer(let value): return sqlite3_bind_int64(statement, index, value)
+        case .text(let value):
+            return sqlite3_bind_text(statement, index, value, CInt(value.utf8.count), copies)
+        case .bytes(let value):
+            guard !value.isEmpty else { return sqlite3_bind_zeroblob(statement, index, 0) }
+            return value.withUnsafeBytes {
+                sqlite3_bind_blob(statement, index, $0.baseAddress, CInt($0.count), copies)
+            }
         }
     }
 
-    fileprivate init(_ row: Row, _ column: Int) {
-        let value: DatabaseValue = row[column]
-        switch value.storage {
-        case .null: self = .null
-        case .int64(let value): self = .integer(value)
-        case .double(let value): self = .integer(Int64(value))
-        case .string(let value): self = .text(value)
-        case .blob(let value): self = .bytes([UInt8](value))
+    fileprivate init(_ statement: SQLiteStatement, _ column: CInt) {
+        switch sqlite3_column_type(statement, column) {
+        case SQLITE_INTEGER: self = .integer(sqlite3_column_int64(statement, column))
+        case SQLITE_FLOAT: self = .integer(Int64(sqlite3_column_double(statement, column)))
+        case SQLITE_TEXT:
+            let start = sqlite3_column_text(statement, column)
+            let text = UnsafeBufferPointer(start: start, count: Int(sqlite3_column_bytes(statement, column)))
+            self = .text(String(decoding: text, as: UTF8.self))
+        case SQLITE_BLOB:
+            let start = sqlite3_column_blob(statement, column)
+            let count = Int(sqlite3_column_bytes(statement, column))
+            self = .bytes([UInt8](UnsafeRawBufferPointer(start: start, count: count)))
+        default: self = .null
         }
     }
 }

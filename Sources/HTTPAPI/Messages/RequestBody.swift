@@ -3,22 +3,22 @@ import NIOHTTP1
 
 /// The parts of the requests of one connection. Used by one task, the connection's.
 final class RequestBody {
-    private var parts: HTTPExchange.Parts
-    private let channel: any Channel
+    private let reader: RequestReader
+    private let writer: ResponseWriter
     private var isAtEnd = true
     private var mustContinue = false
     /// From `Content-Length`; nil if the body comes in chunks.
     private(set) var length: Int64?
     private var received: Int64 = 0
 
-    init(_ parts: HTTPExchange.Parts, channel: any Channel) {
-        self.parts = parts
-        self.channel = channel
+    init(_ reader: RequestReader, writer: ResponseWriter) {
+        self.reader = reader
+        self.writer = writer
     }
 
     /// The head of the next request; nil if the client sends no more.
     func nextHead() async throws -> HTTPRequestHead? {
-        guard let part = try await parts.next() else { return nil }
+        guard let part = try await reader.next() else { return nil }
         guard case .head(let head) = part else { throw UnexpectedPart() }
         isAtEnd = false
         received = 0
@@ -37,12 +37,11 @@ final class RequestBody {
         guard !isAtEnd else { return nil }
         if mustContinue {
             mustContinue = false
-            let head = HTTPResponseHead(version: .http1_1, status: .continue)
-            try await channel.writeAndFlush(HTTPServerResponsePart.head(head)).get()
+            try await writer.writeContinue()
         }
         let part: HTTPServerRequestPart?
         do {
-            part = try await parts.next()
+            part = try await reader.next()
         } catch is HTTPParserError {
             throw ClientGone()
         }
@@ -79,7 +78,7 @@ final class RequestBody {
     /// Reads and drops, up to a limit, what the client still sends on a connection that will be closed.
     func discardRest() async throws {
         var dropped: Int64 = 0
-        while dropped <= ServerLimits.lingeringBody, let part = try await parts.next() {
+        while dropped <= ServerLimits.lingeringBody, let part = try await reader.next() {
             if case .body(let bytes) = part { dropped += Int64(bytes.readableBytes) }
         }
     }

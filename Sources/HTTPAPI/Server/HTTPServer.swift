@@ -29,12 +29,15 @@ package struct HTTPServer: Sendable {
         tracker = ConnectionTracker(limit: limits.connections, gauge: connections)
     }
 
+    /// Something that sends requests: a connection, or a stream of one.
+    private struct Source: Sendable {
+        let reader: NIOLoopBound<RequestReader>
+        let writer: ResponseWriter
+    }
+
     private enum Connection: Sendable {
-        case http1(NIOAsyncChannel<HTTPServerRequestPart, HTTPServerResponsePart>)
-        case http2(
-            any Channel,
-            NIOHTTP2Handler.AsyncStreamMultiplexer<NIOAsyncChannel<HTTPServerRequestPart, HTTPServerResponsePart>>
-        )
+        case http1(Source)
+        case http2(any Channel, NIOHTTP2Handler.AsyncStreamMultiplexer<Source>)
     }
 
     /// Serves until `shutdown` returns, then lets the requests in flight finish within the limit.
@@ -100,13 +103,13 @@ package struct HTTPServer: Sendable {
         channel.closeFuture.whenComplete { [tracker] _ in tracker.remove(channel) }
         return channel.eventLoop.makeCompletedFuture {
             guard let certificates else {
-                return channel.eventLoop.makeSucceededFuture(.http1(try setUpHTTP1(channel)))
+                return channel.eventLoop.makeSucceededFuture(try setUpHTTP1(channel))
             }
             try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: certificates.context))
             let negotiation = NIOTypedApplicationProtocolNegotiationHandler<Connection> { result, channel in
                 channel.eventLoop.makeCompletedFuture {
                     if case .negotiated("h2") = result { return try setUpHTTP2(channel) }
-                    return .http1(try setUpHTTP1(channel))
+                    return try setUpHTTP1(channel)
                 }
             }
             try channel.pipeline.syncOperations.addHandler(negotiation)
@@ -114,27 +117,19 @@ package struct HTTPServer: Sendable {
         }
     }
 
-    private func setUpHTTP1(
-        _ channel: any Channel
-    ) throws -> NIOAsyncChannel<HTTPServerRequestPart, HTTPServerResponsePart> {
+    private func setUpHTTP1(_ channel: any Channel) throws -> Connection {
         var decoderLimits = NIOHTTPDecoderLimitConfiguration()
         decoderLimits.maxHeaderFieldSize = limits.headerBytes
         decoderLimits.maxHeaderListSize = limits.headerBytes
         let pipeline = channel.pipeline.syncOperations
-        try pipeline.addHandler(IdleStateHandler(allTimeout: limits.idle))
-        try pipeline.configureHTTPServerPipeline(
-            withPipeliningAssistance: false,
-            withErrorHandling: false,
-            withEncoderConfiguration: .init(),
-            withDecoderLimitConfiguration: decoderLimits
-        )
-        try pipeline.addHandler(IdleCloser())
-        return try asyncChannel(channel)
+        try pipeline.addHandler(IdleCloser(after: limits.idle))
+        try pipeline.addHandler(ByteToMessageHandler(HTTPRequestDecoder(limitConfiguration: decoderLimits)))
+        return .http1(try addReader(to: channel, .http1(sendsFiles: certificates == nil)))
     }
 
     private func setUpHTTP2(_ channel: any Channel) throws -> Connection {
         let pipeline = channel.pipeline.syncOperations
-        try pipeline.addHandler(IdleStateHandler(allTimeout: limits.idle))
+        try pipeline.addHandler(IdleCloser(after: limits.idle))
         // The windows let a stream receive 1 MiB before we must answer; the default of 64 KiB makes every upload wait.
         var configuration = NIOHTTP2Handler.Configuration()
         configuration.connection.initialSettings = [
@@ -150,22 +145,19 @@ package struct HTTPServer: Sendable {
         ) { stream in
             stream.eventLoop.makeCompletedFuture {
                 try stream.pipeline.syncOperations.addHandler(HTTP2FramePayloadToHTTP1ServerCodec())
-                return try asyncChannel(stream)
+                return try addReader(to: stream, .http2)
             }
         }
-        try pipeline.addHandler(IdleCloser())
         return .http2(channel, multiplexer)
     }
 
-    private func asyncChannel(
-        _ channel: any Channel
-    ) throws -> NIOAsyncChannel<HTTPServerRequestPart, HTTPServerResponsePart> {
-        try NIOAsyncChannel(
-            wrappingChannelSynchronously: channel,
-            configuration: .init(
-                backPressureStrategy: .init(lowWatermark: 1, highWatermark: 2),
-                isOutboundHalfClosureEnabled: true
-            )
+    private func addReader(to channel: any Channel, _ wire: ResponseWriter.Wire) throws -> Source {
+        let reader = RequestReader()
+        try channel.pipeline.syncOperations.addHandler(reader)
+        try channel.syncOptions?.setOption(.autoRead, value: false)
+        return Source(
+            reader: NIOLoopBound(reader, eventLoop: channel.eventLoop),
+            writer: ResponseWriter(channel: channel, wire: wire)
         )
     }
 
@@ -175,12 +167,11 @@ package struct HTTPServer: Sendable {
         defer { tracker.leave() }
         do {
             switch try await pending.get() {
-            case .http1(let channel):
-                await serve(channel, on: channel.channel, canSendFiles: certificates == nil)
+            case .http1(let source): await serve(source, on: source.writer.channel)
             case .http2(let connection, let multiplexer):
                 try await withThrowingDiscardingTaskGroup { group in
                     for try await stream in multiplexer.inbound {
-                        group.addTask { await serve(stream, on: connection, canSendFiles: false) }
+                        group.addTask { await serve(stream, on: connection) }
                     }
                 }
             }
@@ -189,39 +180,21 @@ package struct HTTPServer: Sendable {
         }
     }
 
-    private func serve(
-        _ channel: NIOAsyncChannel<HTTPServerRequestPart, HTTPServerResponsePart>,
-        on connection: any Channel,
-        canSendFiles: Bool
-    ) async {
-        await withTaskExecutorPreference(EventLoopExecutor(channel.channel.eventLoop)) {
+    private func serve(_ source: Source, on connection: any Channel) async {
+        let channel = source.writer.channel
+        await withTaskExecutorPreference(EventLoopExecutor(channel.eventLoop)) {
+            let exchange = HTTPExchange(
+                writer: source.writer,
+                connection: connection,
+                tracker: tracker,
+                responder: responder
+            )
             do {
-                try await channel.executeThenClose { inbound, _ in
-                    let exchange = HTTPExchange(
-                        channel: channel.channel,
-                        connection: connection,
-                        canSendFiles: canSendFiles,
-                        tracker: tracker,
-                        responder: responder
-                    )
-                    try await exchange.serve(inbound.makeAsyncIterator())
-                }
+                try await exchange.serve(source.reader.value)
             } catch {
                 logger.debug("connection ended", metadata: ["error": "\(error)"])
             }
-        }
-    }
-}
-
-/// Closes a connection on which nothing has moved for too long.
-private final class IdleCloser: ChannelInboundHandler {
-    typealias InboundIn = NIOAny
-
-    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-        if event is IdleStateHandler.IdleStateEvent {
-            context.close(promise: nil)
-        } else {
-            context.fireUserInboundEventTriggered(event)
+            try? await channel.close()  // it may be closed already; then there is nothing to do
         }
     }
 }

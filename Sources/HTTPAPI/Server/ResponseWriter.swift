@@ -1,0 +1,147 @@
+import BlobStorage
+import NIOCore
+import NIOHTTP1
+
+/// Puts answers on the wire of one connection, or of one HTTP/2 stream.
+struct ResponseWriter: Sendable {
+    enum Wire: Sendable {
+        /// Bytes, composed here: one buffer and one pass through the pipeline for a small answer.
+        case http1(sendsFiles: Bool)
+        /// Parts, for the HTTP/2 codec.
+        case http2
+    }
+
+    let channel: any Channel
+    let wire: Wire
+
+    /// Tells a client that waits for it to send its body.
+    func writeContinue() async throws {
+        switch wire {
+        case .http1: try await channel.writeAndFlush(ByteBuffer(string: "HTTP/1.1 100 Continue\r\n\r\n")).get()
+        case .http2:
+            let head = HTTPResponseHead(version: .http2, status: .continue)
+            try await channel.writeAndFlush(HTTPServerResponsePart.head(head)).get()
+        }
+    }
+
+    /// Returns when the answer has been handed to the kernel.
+    func write(_ response: HTTPResponse, to request: HTTPRequestHead, keepsAlive: Bool) async throws {
+        var headers = response.headers
+        headers.add(name: "Date", value: HTTPDate.now)
+        if !headers.contains(name: "Content-Length"), response.status.mayHaveBody {
+            headers.add(name: "Content-Length", value: "\(response.body.count)")
+        }
+        let body = request.method == .HEAD ? .none : response.body
+        switch wire {
+        case .http1(let sendsFiles):
+            if !keepsAlive { headers.replaceOrAdd(name: "Connection", value: "close") }
+            if keepsAlive, request.version == .http1_0 { headers.replaceOrAdd(name: "Connection", value: "keep-alive") }
+            var bytes = channel.allocator.buffer(capacity: 512 + Int(min(body.count, Self.joined)))
+            try bytes.writeHead(request.version, response.status, headers)
+            try await write(bytes, body, sendsFiles: sendsFiles)
+        case .http2:
+            let head = HTTPResponseHead(version: request.version, status: response.status, headers: headers)
+            channel.write(HTTPServerResponsePart.head(head), promise: nil)
+            switch body {
+            case .none: break
+            case .bytes(let bytes): channel.write(HTTPServerResponsePart.body(.byteBuffer(bytes)), promise: nil)
+            case .file(let file, let range):
+                try await forEachPiece(of: file, range) {
+                    try await channel.writeAndFlush(HTTPServerResponsePart.body(.byteBuffer($0))).get()
+                }
+            }
+            try await channel.writeAndFlush(HTTPServerResponsePart.end(nil)).get()
+        }
+    }
+
+    /// Most bytes of a body that are copied behind the head rather than written by themselves.
+    private static let joined: Int64 = 64 * 1024
+
+    private func write(_ head: ByteBuffer, _ body: HTTPResponse.Body, sendsFiles: Bool) async throws {
+        switch body {
+        case .none: try await flush(head)
+        case .bytes(let bytes) where bytes.readableBytes <= Self.joined:
+            var all = head
+            all.writeImmutableBuffer(bytes)
+            try await flush(all)
+        case .bytes(let bytes):
+            channel.write(head, promise: nil)
+            try await channel.writeAndFlush(bytes).get()
+        case .file(let file, let range):
+            channel.write(head, promise: nil)
+            if sendsFiles {
+                try await send(file, range)
+            } else {
+                try await forEachPiece(of: file, range) { try await channel.writeAndFlush($0).get() }
+            }
+        }
+    }
+
+    /// Writes a small answer; waits only if the socket did not take all of it at once.
+    private func flush(_ bytes: ByteBuffer) async throws {
+        channel.writeAndFlush(bytes, promise: nil)
+        guard try channel.syncOptions?.getOption(.bufferedWritableBytes) != 0 else { return }
+        try await channel.writeAndFlush(ByteBuffer()).get()
+    }
+
+    /// Sends part of a file without copying it, a piece at a time, each only when the one before has gone: a client
+    /// that reads slowly is still seen to read.
+    private func send(_ file: OpenFile, _ range: Range<Int64>) async throws {
+        for start in stride(from: range.lowerBound, to: range.upperBound, by: 1 << 20) {
+            let region = try file.region(start..<min(start + 1 << 20, range.upperBound))
+            defer { try? region.fileHandle.close() }  // a duplicate for reading: closing it can lose nothing
+            try await channel.writeAndFlush(IOData.fileRegion(region)).get()
+        }
+        if range.isEmpty { try await channel.writeAndFlush(ByteBuffer()).get() }
+    }
+
+    /// Reads part of a file, a piece at a time, each only when the one before has gone: memory stays bounded.
+    private func forEachPiece(
+        of file: OpenFile,
+        _ range: Range<Int64>,
+        _ body: (ByteBuffer) async throws -> Void
+    ) async throws {
+        var offset = range.lowerBound
+        while offset < range.upperBound {
+            let bytes = try await file.read(at: offset, count: Int(min(256 * 1024, range.upperBound - offset)))
+            guard bytes.readableBytes > 0 else { throw FileShrunk() }
+            offset += Int64(bytes.readableBytes)
+            try await body(bytes)
+        }
+        if range.isEmpty { try await body(ByteBuffer()) }
+    }
+}
+
+/// A file ended before the length that was promised; the connection is cut so that the client notices.
+struct FileShrunk: Error {}
+
+/// An answer's header would end early or begin another one: a defect, stopped before it splits a response.
+struct UnwritableHeader: Error {
+    let name: String
+}
+
+extension HTTPResponseStatus {
+    fileprivate var mayHaveBody: Bool { code >= 200 && code != 204 && code != 304 }
+}
+
+extension ByteBuffer {
+    /// Source: [RFC 9112, section 4](https://www.rfc-editor.org/rfc/rfc9112#section-4).
+    fileprivate mutating func writeHead(
+        _ version: HTTPVersion,
+        _ status: HTTPResponseStatus,
+        _ headers: HTTPHeaders
+    ) throws {
+        writeStaticString(version == .http1_0 ? "HTTP/1.0 " : "HTTP/1.1 ")
+        writeString("\(status.code) \(status.reasonPhrase)\r\n")
+        for (name, value) in headers {
+            guard value.utf8.allSatisfy({ $0 >= 32 && $0 != 127 || $0 == 9 }) else {
+                throw UnwritableHeader(name: name)
+            }
+            writeString(name)
+            writeStaticString(": ")
+            writeString(value)
+            writeStaticString("\r\n")
+        }
+        writeStaticString("\r\n")
+    }
+}
