@@ -16,7 +16,7 @@ help: ## list the targets
 	@scripts/install-test-tools.sh && touch $@
 
 build: .build-tools/build-dependencies ## the release binary
-	swift build -c release --product strata
+	swift build -c release --static-swift-stdlib --product strata
 
 run: build ## build and serve on $(LISTEN), data in $(DATA)
 	.build/release/strata serve --data $(DATA) --listen $(LISTEN)

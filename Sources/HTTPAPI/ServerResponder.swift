@@ -4,6 +4,7 @@ import Metadata
 import NIOHTTP1
 import OCI
 import RegistryCore
+import Synchronization
 package import Telemetry
 
 /// Every request comes in here: it gets an id, is routed, answered, counted and logged once.
@@ -14,6 +15,7 @@ package struct ServerResponder: Responder {
     private let requests: Counter
     private let seconds: Histogram
     private let logger: Logger
+    private let ids = RequestIDs()
 
     package init(
         registry: RegistryResponder,
@@ -39,14 +41,12 @@ package struct ServerResponder: Responder {
         let start = ContinuousClock.now
         let route = request.path.flatMap { RegistryRoute(path: $0) }
         let label = route?.label ?? Self.ownLabel(request.path)
-        let id = Self.requestID(request)
-        var logger = logger
-        logger[metadataKey: "request"] = "\(id)"
+        let id = Self.clientsID(request) ?? ids.next()
         var response: HTTPResponse
         do {
             response = try await answer(request, route)
         } catch {
-            response = refusal(of: error, logger)
+            response = refusal(of: error, id)
         }
         response.headers.add(name: "X-Request-Id", value: id)
         let duration = ContinuousClock.now - start
@@ -55,7 +55,8 @@ package struct ServerResponder: Responder {
         logger.info(
             "request",
             metadata: [
-                "method": "\(request.method)", "target": "\(request.target)", "status": "\(response.status.code)",
+                "request": "\(id)", "method": "\(request.method)", "target": "\(request.target)",
+                "status": "\(response.status.code)",
                 "microseconds":
                     "\(duration.components.seconds * 1_000_000 + duration.components.attoseconds / 1_000_000_000_000)",
                 "bytes": "\(response.body.count)",
@@ -90,21 +91,21 @@ package struct ServerResponder: Responder {
     }
 
     /// What a client is told of an error. Everything that is not its own doing is logged here, once.
-    private func refusal(of error: any Error, _ logger: Logger) -> HTTPResponse {
+    private func refusal(of error: any Error, _ id: String) -> HTTPResponse {
         switch error {
         case let error as RegistryError:
             return ErrorEnvelope.response(to: error, error.code == .uploadBusy ? ["Retry-After": "1"] : [:])
         case is ClientGone:
             return ErrorEnvelope.response(to: RegistryError(.requestInvalid, "The request ended before its body did."))
         case BlobStorageError.full:
-            logger.error("storage is full", metadata: ["error": "\(error)"])
+            logger.error("storage is full", metadata: ["request": "\(id)", "error": "\(error)"])
             return Self.full
         default:
             if MetadataStore.isStorageFull(error) {
-                logger.error("storage is full", metadata: ["error": "\(error)"])
+                logger.error("storage is full", metadata: ["request": "\(id)", "error": "\(error)"])
                 return Self.full
             }
-            logger.error("request failed", metadata: ["error": "\(error)"])
+            logger.error("request failed", metadata: ["request": "\(id)", "error": "\(error)"])
             return ErrorEnvelope.response(
                 to: RegistryError(.internalError, "The server failed; the log says why, under this request's id.")
             )
@@ -134,13 +135,21 @@ package struct ServerResponder: Responder {
         }
     }
 
-    /// The client's own id, if it is a short word, or a new one.
-    private static func requestID(_ request: HTTPRequest) -> String {
-        if let given = request.header("X-Request-Id"), (1...64).contains(given.utf8.count),
+    /// The id that the client gave the request, if it is a short word.
+    private static func clientsID(_ request: HTTPRequest) -> String? {
+        guard let given = request.header("X-Request-Id"), (1...64).contains(given.utf8.count),
             given.utf8.allSatisfy({ $0 > 32 && $0 < 127 && $0 != UInt8(ascii: "\"") })
-        {
-            return given
-        }
-        return String(UInt64.random(in: .min ... .max), radix: 36)
+        else { return nil }
+        return given
+    }
+}
+
+/// Ids that no two requests share, of one process or of several: a random start, then steps that touch every bit.
+private final class RequestIDs: Sendable {
+    private let state = Atomic<UInt64>(.random(in: .min ... .max))
+
+    func next() -> String {
+        // An odd step visits all 2⁶⁴ values before it comes back to one.
+        String(state.wrappingAdd(0x9E37_79B9_7F4A_7C15, ordering: .relaxed).newValue, radix: 16)
     }
 }

@@ -2,11 +2,11 @@
 package struct QueryParameters {
     private let items: [(name: String, value: String)]
 
-    package init(_ text: some StringProtocol) {
-        items = text.split(separator: "&").compactMap { item in
-            let pair = item.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-            guard let name = percentDecoded(pair[0], plusIsSpace: true),
-                let value = percentDecoded(pair.count > 1 ? pair[1] : "", plusIsSpace: true)
+    package init(_ text: Substring) {
+        items = text.utf8.split(separator: UInt8(ascii: "&")).compactMap { item in
+            let pair = item.split(separator: UInt8(ascii: "="), maxSplits: 1, omittingEmptySubsequences: false)
+            guard let name = percentDecoded(Substring(pair[0]), plusIsSpace: true),
+                let value = percentDecoded(pair.count > 1 ? Substring(pair[1]) : "", plusIsSpace: true)
             else { return nil }
             return (name, value)
         }
@@ -17,8 +17,11 @@ package struct QueryParameters {
 }
 
 /// Nil if a percent sign is not followed by two hexadecimal digits, or the bytes are not UTF-8.
-package func percentDecoded(_ text: some StringProtocol, plusIsSpace: Bool) -> String? {
-    guard text.utf8.contains(where: { $0 == UInt8(ascii: "%") || $0 == UInt8(ascii: "+") }) else { return String(text) }
+package func percentDecoded(_ text: Substring, plusIsSpace: Bool) -> String? {
+    let isPlain = text.utf8.withContiguousStorageIfAvailable {
+        !$0.contains(UInt8(ascii: "%")) && !$0.contains(UInt8(ascii: "+"))
+    }
+    if isPlain == true { return String(text) }
     var bytes: [UInt8] = []
     var rest = text.utf8.makeIterator()
     while let byte = rest.next() {

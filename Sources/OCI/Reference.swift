@@ -6,7 +6,7 @@ package struct Tag: Hashable, Sendable, CustomStringConvertible {
 
     /// - Throws: ``ParseError`` `.tag` unless the text is `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`.
     package init(parsing text: some StringProtocol) throws(ParseError) {
-        let characters = text.utf8
+        let characters = Array(text.utf8)
         guard let first = characters.first, characters.count <= 128,
             first.isLetterOrDigit || first == UInt8(ascii: "_"),
             characters.allSatisfy({

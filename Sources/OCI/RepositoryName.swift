@@ -9,12 +9,14 @@ package struct RepositoryName: Hashable, Sendable, CustomStringConvertible {
 
     /// - Throws: ``ParseError`` `.repositoryName`.
     package init(parsing text: some StringProtocol) throws(ParseError) {
-        guard text.utf8.count <= Self.maximumLength, Self.isName(text.utf8) else { throw .repositoryName(String(text)) }
+        guard text.utf8.count <= Self.maximumLength, Self.isName(Array(text.utf8)) else {
+            throw .repositoryName(String(text))
+        }
         self.text = String(text)
     }
 
     // [a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*
-    private static func isName(_ text: some Collection<UInt8>) -> Bool {
+    private static func isName(_ text: [UInt8]) -> Bool {
         var separator: [UInt8] = [UInt8(ascii: "/")]  // as if a component had just ended: one must begin now
         for character in text {
             if character.isLowerOrDigit {

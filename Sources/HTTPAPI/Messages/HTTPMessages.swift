@@ -24,9 +24,9 @@ package struct HTTPRequest {
         method = head.method
         headers = head.headers
         target = head.uri
-        let parts = head.uri.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
-        path = percentDecoded(parts.first ?? "", plusIsSpace: false)
-        query = QueryParameters(parts.count > 1 ? parts[1] : "")
+        let mark = head.uri.utf8.firstIndex(of: UInt8(ascii: "?"))
+        path = percentDecoded(head.uri[..<(mark ?? head.uri.endIndex)], plusIsSpace: false)
+        query = QueryParameters(mark.map { head.uri[$0...].dropFirst() } ?? "")
         self.body = body
     }
 

@@ -18,7 +18,8 @@ enum RegistryRoute: Hashable, Sendable {
     /// - Returns: nil if the path names nothing.
     init?(path: String) {
         guard path == "/v2" || path.hasPrefix("/v2/") else { return nil }
-        let parts = path.dropFirst(4).split(separator: "/", omittingEmptySubsequences: false)
+        let parts = path.utf8.dropFirst(4).split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
+            .map { Substring($0) }
         if parts.isEmpty || parts == [""] {
             self = .base
         } else if parts == ["_catalog"] {
@@ -31,7 +32,10 @@ enum RegistryRoute: Hashable, Sendable {
     }
 
     private init?(_ parts: [Substring]) {
-        func name(_ dropped: Int) -> String { parts.dropLast(dropped).joined(separator: "/") }
+        func name(_ dropped: Int) -> String {
+            let end = parts[parts.count - dropped - 1].endIndex
+            return String(Substring(parts[0].base[parts[0].startIndex..<end]))
+        }
         let last = String(parts[parts.count - 1])
         let before = parts.dropLast().last ?? ""
         let third = parts.dropLast(2).last ?? ""

@@ -1,8 +1,8 @@
 import NIOCore
 import NIOHTTP1
 
-/// Hands the parts of a connection's requests to the one task that serves it, and reads from the socket only when that
-/// task waits for a part: what a client sends ahead stays in the kernel, and memory stays bounded by one read.
+/// Hands the parts of a connection's requests to the one task that serves it, and reads from the socket at most one read
+/// ahead of that task: what a client sends beyond that stays in the kernel, and memory stays bounded.
 ///
 /// Used on the channel's event loop only, where the task runs too; no part crosses threads.
 final class RequestReader: ChannelInboundHandler {
@@ -12,22 +12,35 @@ final class RequestReader: ChannelInboundHandler {
     private var arrived = CircularBuffer<HTTPServerRequestPart>()
     private var failure: (any Error)?
     private var isAtEnd = false
+    /// Whether no read is under way because parts wait to be taken.
+    private var isPaused = false
     private var waiting: CheckedContinuation<HTTPServerRequestPart?, any Error>?
 
     /// The next part; nil if the client sends no more.
     ///
     /// - Throws: `HTTPParserError`, or why the connection failed.
     func next() async throws -> HTTPServerRequestPart? {
-        if let part = arrived.popFirst() { return part }
-        if let failure { throw failure }
-        guard !isAtEnd, let context else { return nil }
-        return try await withCheckedThrowingContinuation { continuation in
-            waiting = continuation
-            context.read()
+        if let part = arrived.popFirst() {
+            if isPaused, arrived.isEmpty {
+                isPaused = false
+                context?.read()
+            }
+            return part
         }
+        if let failure { throw failure }
+        guard !isAtEnd else { return nil }
+        return try await withCheckedThrowingContinuation { waiting = $0 }
     }
 
-    func handlerAdded(context: ChannelHandlerContext) { self.context = context }
+    func handlerAdded(context: ChannelHandlerContext) {
+        self.context = context
+        if context.channel.isActive { context.read() }
+    }
+
+    func channelActive(context: ChannelHandlerContext) {
+        context.read()
+        context.fireChannelActive()
+    }
 
     func handlerRemoved(context: ChannelHandlerContext) {
         self.context = nil
@@ -45,7 +58,10 @@ final class RequestReader: ChannelInboundHandler {
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
-        if waiting != nil { context.read() }  // what came was less than a part
+        // The end of a request without a body waits until it is answered; that is no reason not to see the next come,
+        // or the client go.
+        let onlyEnd = if arrived.count == 1, case .end = arrived[arrived.startIndex] { true } else { false }
+        if arrived.isEmpty || onlyEnd { context.read() } else { isPaused = true }
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
