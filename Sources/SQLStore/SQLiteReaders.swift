@@ -32,8 +32,7 @@ final class SQLiteReaders: Sendable {
         configuration.readonly = true
         configuration.busyMode = .timeout(5)
         configuration.prepareDatabase { db in
-            try db.execute(sql: "PRAGMA mmap_size = 1073741824")
-            try db.execute(sql: "PRAGMA cache_size = -2048")
+            try db.execute(sql: "PRAGMA cache_size = -4096")
         }
         return try DatabaseQueue(path: path, configuration: configuration)
     }
