@@ -22,9 +22,9 @@ public func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
         }
         if let range = ContentRange.parse(text) { precondition(range.lowerBound >= 0) }
     case 4:
-        let query = QueryParameters(text)
+        let query = QueryParameters(Substring(text))
         precondition(query.all("n").first == query["n"])
-        _ = percentDecoded(text, plusIsSpace: false)
+        _ = percentDecoded(Substring(text), plusIsSpace: false)
     default:
         let content = Array(bytes.dropFirst())
         if let manifest = try? Manifest(decoding: content, declaredType: nil, maximumReferences: 100) {

@@ -10,11 +10,19 @@ package struct Referrer: Hashable, Sendable {
     package let bytes: [UInt8]
 }
 
+/// Part of a list of names in byte order.
+package struct NamePage: Hashable, Sendable {
+    /// What stands between the brackets of a JSON array: names hold nothing that JSON escapes.
+    package let json: String
+    /// The last name of the page if more follow, else nil.
+    package let lastBeforeMore: String?
+}
+
 extension MetadataStore {
-    /// The tags after `last`, in byte order, at most `limit`.
+    /// The tags after `last`, at most `limit`.
     ///
     /// - Throws: ``RegistryError`` `.nameUnknown` if nothing was ever pushed to the repository.
-    package func tags(of repository: RepositoryName, after last: String, limit: Int) async throws -> [String] {
+    package func tags(of repository: RepositoryName, after last: String, limit: Int) async throws -> NamePage {
         try await database.read { db in
             guard let repo = try db.repositoryID(repository) else {
                 throw RegistryError(
@@ -23,17 +31,23 @@ extension MetadataStore {
                     detail: ["name": repository.text]
                 )
             }
-            return try db.run(
-                "SELECT name FROM tag WHERE repo_id = \(repo) AND name > \(last) ORDER BY name LIMIT \(Int64(limit))"
-            ).map { $0.text(0) }
+            return try db.page(
+                """
+                SELECT name FROM tag WHERE repo_id = \(repo) AND name > \(last)
+                ORDER BY name LIMIT \(Int64(limit) + 1)
+                """,
+                limit: limit
+            )
         }
     }
 
-    /// The repositories after `last`, in byte order, at most `limit`.
-    package func repositories(after last: String, limit: Int) async throws -> [String] {
+    /// The repositories after `last`, at most `limit`.
+    package func repositories(after last: String, limit: Int) async throws -> NamePage {
         try await database.read { db in
-            try db.run("SELECT name FROM repository WHERE name > \(last) ORDER BY name LIMIT \(Int64(limit))")
-                .map { $0.text(0) }
+            try db.page(
+                "SELECT name FROM repository WHERE name > \(last) ORDER BY name LIMIT \(Int64(limit) + 1)",
+                limit: limit
+            )
         }
     }
 
@@ -65,5 +79,22 @@ extension MetadataStore {
                 )
             }
         }
+    }
+}
+
+extension SQLTransaction {
+    /// - Parameter query: finds names, one more than `limit` if more follow.
+    fileprivate func page(_ query: Query, limit: Int) throws -> NamePage {
+        let (count, joined) = try texts(query, joinedBy: "\",\"")
+        guard count > 0, limit > 0 else { return NamePage(json: "", lastBeforeMore: nil) }
+        guard count > limit, let end = joined.utf8.lastIndex(of: UInt8(ascii: ",")) else {
+            return NamePage(json: "\"\(joined)\"", lastBeforeMore: nil)
+        }
+        let names = joined[..<end]  // up to and with the quotation mark that closes the page's last name
+        let last = names.utf8.dropLast().lastIndex(of: UInt8(ascii: "\"")).map { names.utf8.index(after: $0) }
+        return NamePage(
+            json: "\"\(names)",
+            lastBeforeMore: String(names[(last ?? names.startIndex)...].dropLast())
+        )
     }
 }

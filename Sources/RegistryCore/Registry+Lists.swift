@@ -1,6 +1,6 @@
 package import Access
 import FoundationEssentials
-import Metadata
+package import Metadata
 package import OCI
 
 /// Part of a list, and whether more follows.
@@ -26,12 +26,12 @@ package struct ReferrerDescriptor: Hashable, Sendable, Encodable {
 
 extension Registry {
     /// - Throws: ``RegistryError`` `.nameUnknown`.
-    package func tags(after last: String, limit: Int, with grant: Grant<Pull>) async throws -> Page<String> {
-        Page(try await metadata.tags(of: grant.repository, after: last, limit: limit + 1), limit: limit)
+    package func tags(after last: String, limit: Int, with grant: Grant<Pull>) async throws -> NamePage {
+        try await metadata.tags(of: grant.repository, after: last, limit: limit)
     }
 
-    package func repositories(after last: String, limit: Int, with grant: CatalogGrant) async throws -> Page<String> {
-        Page(try await metadata.repositories(after: last, limit: limit + 1), limit: limit)
+    package func repositories(after last: String, limit: Int, with grant: CatalogGrant) async throws -> NamePage {
+        try await metadata.repositories(after: last, limit: limit)
     }
 
     /// The manifests about `subject`, in the order of their digests: those that name it, and those that a client listed

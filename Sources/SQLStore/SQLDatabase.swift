@@ -25,6 +25,10 @@ package protocol SQLTransaction {
     @discardableResult
     func run(_ query: Query) throws -> [SQLRow]
 
+    /// The texts in the only column of a query's rows, joined: for long lists of names, where a row for each would cost
+    /// several times as much.
+    func texts(_ query: Query, joinedBy separator: String) throws -> (count: Int, joined: String)
+
     /// Rows that the last INSERT, UPDATE or DELETE changed.
     var changes: Int { get }
 }

@@ -9,6 +9,25 @@ struct SQLiteTransaction: SQLTransaction {
 
     @discardableResult
     func run(_ query: Query) throws -> [SQLRow] {
+        var rows: [SQLRow] = []
+        try forEachRow(of: query) { statement in
+            rows.append(SQLRow((0..<sqlite3_column_count(statement)).map { SQLValue(statement, $0) }))
+        }
+        return rows
+    }
+
+    func texts(_ query: Query, joinedBy separator: String) throws -> (count: Int, joined: String) {
+        var (count, joined): (Int, [UInt8]) = (0, [])
+        try forEachRow(of: query) { statement in
+            if count > 0 { joined.append(contentsOf: separator.utf8) }
+            let start = sqlite3_column_text(statement, 0)
+            joined.append(contentsOf: UnsafeBufferPointer(start: start, count: Int(sqlite3_column_bytes(statement, 0))))
+            count += 1
+        }
+        return (count, String(decoding: joined, as: UTF8.self))
+    }
+
+    private func forEachRow(of query: Query, _ body: (SQLiteStatement) -> Void) throws {
         let statement = try db.cachedStatement(sql: query.sql).sqliteStatement
         defer {
             sqlite3_reset(statement)
@@ -17,12 +36,10 @@ struct SQLiteTransaction: SQLTransaction {
         for (index, value) in query.values.enumerated() {
             try check(value.bind(to: statement, at: CInt(index + 1)), query.sql)
         }
-        let columns = sqlite3_column_count(statement)
-        var rows: [SQLRow] = []
         while true {
             switch sqlite3_step(statement) {
-            case SQLITE_ROW: rows.append(SQLRow((0..<columns).map { SQLValue(statement, $0) }))
-            case SQLITE_DONE: return rows
+            case SQLITE_ROW: body(statement)
+            case SQLITE_DONE: return
             case let code: try check(code, query.sql)
             }
         }

@@ -73,11 +73,11 @@ struct ContentRangeTests {
 struct PercentEncodingTests {
     @Test("is undone once", arguments: [("a%2Fb", "a/b"), ("%25%32", "%2"), ("a+b", "a+b"), ("%C3%A4", "ä")])
     func decodes(_ text: String, _ expected: String) {
-        #expect(percentDecoded(text, plusIsSpace: false) == expected)
+        #expect(percentDecoded(Substring(text), plusIsSpace: false) == expected)
     }
 
     @Test("that is broken is refused", arguments: ["%", "%2", "%zz", "%+1", "%ff"])
     func refuses(_ text: String) {
-        #expect(percentDecoded(text, plusIsSpace: false) == nil)
+        #expect(percentDecoded(Substring(text), plusIsSpace: false) == nil)
     }
 }

@@ -1,6 +1,7 @@
 import HTTPSyntax
 import Access
 import FoundationEssentials
+import Metadata
 import NIOHTTP1
 import OCI
 import RegistryCore
@@ -29,24 +30,12 @@ extension RegistryResponder {
         return list(#"{"repositories":"#, page, limit, "/v2/_catalog")
     }
 
-    /// Tags and repository names hold nothing that JSON or a URL would escape, so they are written as they are.
-    private func list(_ start: String, _ page: Page<String>, _ limit: Int, _ path: String) -> HTTPResponse {
-        var text = start
-        text.reserveCapacity(page.items.reduce(start.count + 8) { $0 + $1.utf8.count + 3 })
-        text += "["
-        var isFirst = true
-        for item in page.items {
-            text += isFirst ? "\"" : ",\""
-            text += item
-            text += "\""
-            isFirst = false
-        }
-        text += "]}"
+    private func list(_ start: String, _ page: NamePage, _ limit: Int, _ path: String) -> HTTPResponse {
         var headers: HTTPHeaders = [:]
-        if page.hasMore, let last = page.items.last {
+        if let last = page.lastBeforeMore {
             headers.add(name: "Link", value: "<\(path)?n=\(limit)&last=\(last)>; rel=\"next\"")
         }
-        return HTTPResponse(.ok, headers, text: text, type: "application/json")
+        return HTTPResponse(.ok, headers, text: "\(start)[\(page.json)]}", type: "application/json")
     }
 
     func referrers(_ request: HTTPRequest, _ name: String, _ text: String) async throws -> HTTPResponse {
