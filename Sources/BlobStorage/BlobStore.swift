@@ -15,7 +15,7 @@ package struct StorageKey: Hashable, Sendable, CustomStringConvertible {
 
     /// Nil unless the text is a ``description``.
     package init?(_ text: some StringProtocol) {
-        guard let bytes = Hexadecimal.decode(text.utf8), bytes.count == 16 else { return nil }
+        guard let bytes = Hexadecimal.decode(Array(text.utf8)), bytes.count == 16 else { return nil }
         self.bytes = bytes
     }
 

@@ -30,7 +30,7 @@ package struct Digest: Hashable, Sendable, CustomStringConvertible {
             throw Self.isAlgorithm(name) && Self.isEncoded(encoded)
                 ? .unsupportedAlgorithm(String(name)) : .digest(String(text))
         }
-        guard let hash = Hexadecimal.decode(encoded.utf8), hash.count == algorithm.hashSize else {
+        guard let hash = Hexadecimal.decode(Array(encoded.utf8)), hash.count == algorithm.hashSize else {
             throw .digest(String(text))
         }
         self.init(algorithm: algorithm, hash: hash)

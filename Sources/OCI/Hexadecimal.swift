@@ -15,7 +15,7 @@ package enum Hexadecimal {
     }
 
     /// The bytes that `text` spells, or nil if it holds anything but pairs of `0-9a-f`.
-    package static func decode(_ text: some Collection<UInt8>) -> [UInt8]? {
+    package static func decode(_ text: [UInt8]) -> [UInt8]? {
         guard text.count.isMultiple(of: 2) else { return nil }
         var bytes: [UInt8] = []
         bytes.reserveCapacity(text.count / 2)

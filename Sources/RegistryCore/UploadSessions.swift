@@ -48,7 +48,7 @@ final class UploadSessions: Sendable {
     /// - Throws: ``RegistryError`` `.blobUploadUnknown`.
     func id(_ text: some StringProtocol, in repository: RepositoryName, now: Int64) throws -> (UploadID, isFresh: Bool)
     {
-        guard let bytes = Hexadecimal.decode(text.utf8), bytes.count == UploadID.size else { throw Self.unknown }
+        guard let bytes = Hexadecimal.decode(Array(text.utf8)), bytes.count == UploadID.size else { throw Self.unknown }
         let body = Array(bytes.prefix(21))
         let isGenuine = CRYPTO_memcmp(Array(bytes.dropFirst(21)), seal(body, repository), 16) == 0
         let id = UploadID(bytes: bytes)

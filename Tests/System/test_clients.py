@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from harness import Server
+from harness import OCI_MANIFEST, Server, sha256
 from images import MARK, Layout, debian_layer, small_layer
 
 UPLOADED = "strata_blob_upload_bytes_total"
@@ -245,8 +245,9 @@ def test_oras(registry, home):
     """An artifact with files, one that is about it, and the way back."""
     venv = pathlib.Path(sys.executable).parent / "python3"
     (home / "artifact.txt").write_text("an artifact")
+    subject = sha256(b"subject")  # which need not be there
     script = f"""
-import os, oras.client
+import os, oras.client, oras.oci
 os.chdir({str(home)!r})
 client = oras.client.OrasClient(hostname={registry.host!r}, insecure=True)
 target = "{registry.host}/oras/artifact:v1"
@@ -255,5 +256,12 @@ os.makedirs("back", exist_ok=True)
 files = client.pull(target=target, outdir="back")
 assert open(files[0]).read() == "an artifact", files
 assert client.get_tags("{registry.host}/oras/artifact") == ["v1"]
+
+subject = oras.oci.Subject({OCI_MANIFEST!r}, {subject!r}, 7)
+attached = client.push(target="{registry.host}/oras/artifact:signature", files=["artifact.txt"], subject=subject)
+assert attached.headers["OCI-Subject"] == subject.digest, attached.headers
 """
     run(venv, "-c", script)
+    found = registry.request("GET", f"/v2/oras/artifact/referrers/{subject}").json()["manifests"]
+    signature = registry.request("HEAD", "/v2/oras/artifact/manifests/signature").headers["docker-content-digest"]
+    assert [one["digest"] for one in found] == [signature]
