@@ -26,6 +26,7 @@ let package = Package(
     ],
     targets: [
         .systemLibrary(name: "CLibCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CPostgreSQL", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .target(name: "HTTPSyntax"),
         .target(name: "OCI", dependencies: ["CLibCrypto", "HTTPSyntax"]),
         .target(name: "LoadGenerator", dependencies: ["CLibCrypto"]),
@@ -33,6 +34,8 @@ let package = Package(
         .target(
             name: "SQLStore",
             dependencies: [
+                "CPostgreSQL", .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "GRDB", package: "GRDB.swift"), .product(name: "GRDBSQLite", package: "GRDB.swift"),
             ]
         ),
@@ -87,7 +90,10 @@ let package = Package(
             ]
         ),
         .testTarget(name: "OCITests", dependencies: ["OCI"]),
-        .testTarget(name: "MetadataTests", dependencies: ["OCI", "SQLStore", "Metadata"]),
+        .testTarget(
+            name: "MetadataTests",
+            dependencies: ["OCI", "SQLStore", "Metadata", .product(name: "Logging", package: "swift-log")]
+        ),
         .testTarget(name: "HTTPAPITests", dependencies: ["HTTPAPI", "HTTPSyntax"]),
         .testTarget(
             name: "StrataTests",

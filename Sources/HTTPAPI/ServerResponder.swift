@@ -101,9 +101,14 @@ package struct ServerResponder: Responder {
             logger.error("storage is full", metadata: ["request": "\(id)", "error": "\(error)"])
             return Self.full
         default:
-            if MetadataStore.isStorageFull(error) {
+            switch MetadataStore.trouble(error) {
+            case .storageFull:
                 logger.error("storage is full", metadata: ["request": "\(id)", "error": "\(error)"])
                 return Self.full
+            case .unavailable:
+                logger.error("the database is not available", metadata: ["request": "\(id)", "error": "\(error)"])
+                return Self.unavailable
+            case .failed, nil: break
             }
             logger.error("request failed", metadata: ["request": "\(id)", "error": "\(error)"])
             return ErrorEnvelope.response(
@@ -118,6 +123,11 @@ package struct ServerResponder: Responder {
             "The registry's storage is full; nothing was stored. Try again later."
         )
         return ErrorEnvelope.response(to: error, ["Retry-After": "60"])
+    }
+
+    private static var unavailable: HTTPResponse {
+        let error = RegistryError(.unavailable, "The registry cannot do this just now. The same request may be sent again.")
+        return ErrorEnvelope.response(to: error, ["Retry-After": "2"])
     }
 
     private static func ownLabel(_ path: String?) -> String {

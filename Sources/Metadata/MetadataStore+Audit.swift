@@ -17,7 +17,7 @@ package struct Finding: Hashable, Sendable {
 extension MetadataStore {
     /// The blobs after `last`, in the order of digests, at most `limit`.
     package func blobs(after last: Digest?, limit: Int) async throws -> [BlobRecord] {
-        try await database.read { db in
+        try await database.snapshot { db in
             try db.run(
                 """
                 SELECT b.digest, b.size, c.skey, i.data FROM blob b
@@ -36,7 +36,7 @@ extension MetadataStore {
     package func manifests(after last: Int64, limit: Int) async throws -> [(
         id: Int64, manifest: StoredManifest, edges: Edges
     )] {
-        try await database.read { db in
+        try await database.snapshot { db in
             try db.run(
                 """
                 SELECT m.id, m.digest, y.name, m.payload, m.subject FROM manifest m JOIN media_type y ON y.id = m.media_type_id
@@ -68,7 +68,7 @@ extension MetadataStore {
 
     /// How many rows there are to verify.
     package func counts() async throws -> (blobs: Int64, manifests: Int64) {
-        try await database.read { db in
+        try await database.snapshot { db in
             let rows = try db.run("SELECT (SELECT count(*) FROM blob), (SELECT count(*) FROM manifest)")
             return rows.first.map { ($0.int(0), $0.int(1)) } ?? (0, 0)
         }
@@ -86,7 +86,7 @@ extension MetadataStore {
     /// Checks every invariant that SQL can see: edge ⇒ link ⇒ blob ⇒ location, and each key in exactly one place.
     /// The foreign keys say most of it already; this also holds for a database that was written without them.
     package func violations() async throws -> [Finding] {
-        try await database.read { db in
+        try await database.snapshot { db in
             try Self.invariants.flatMap { invariant in
                 try db.run(invariant.query).map { row in
                     Finding(kind: invariant.kind, subject: row.text(0), detail: invariant.detail)

@@ -26,9 +26,7 @@ extension MetadataStore {
     package func registerKeys(_ keys: [[UInt8]]) async throws {
         let delay = promises.upload
         try await database.write { db in
-            for key in keys {
-                try db.run("INSERT INTO object_trash (skey, delete_after) VALUES (\(key), \(db.now + delay))")
-            }
+            try db.retire(keys, for: delay)
         }
     }
 
@@ -41,26 +39,6 @@ extension MetadataStore {
                 AND NOT EXISTS (SELECT 1 FROM upload_session WHERE skey = \(key))
                 """
             )
-        }
-    }
-
-    /// Publishes an upload whose bytes are durable: the blob exists and `repository` holds it.
-    ///
-    /// - Returns: whether the bytes were new. If not, an object's key has stayed in the trash and was never published.
-    /// - Throws: ``RegistryError`` `.blobUploadUnknown` if the key was condemned because the upload took too long.
-    package func commitUpload(
-        _ digest: Digest,
-        size: Int64,
-        at location: BlobLocation,
-        session: [UInt8]?,
-        in repository: RepositoryName
-    ) async throws -> Bool {
-        let promises = promises
-        return try await database.write { db in
-            if let session { try db.run("DELETE FROM upload_session WHERE id = \(session)") }
-            let isNew = try db.publish(digest, size: size, at: location, trashDelay: promises.trash)
-            _ = try db.link(digest, size: size, in: try db.makeRepository(repository), lease: promises.lease)
-            return isNew
         }
     }
 
@@ -78,14 +56,15 @@ extension MetadataStore {
                 found = try db.run(
                     """
                     SELECT l.size FROM repo_blob l JOIN repository r ON r.id = l.repo_id
-                    WHERE r.name = \(source) AND l.digest = \(digest) \(lock: .keyShare)
+                    WHERE r.name = \(source) AND l.digest = \(digest) \(lock: .keyShare, of: "l")
                     """
                 )
             } else {
                 found = try db.run("SELECT size FROM repo_blob WHERE digest = \(digest) LIMIT 1 \(lock: .keyShare)")
             }
             guard let size = found.first?.int(0) else { return false }
-            _ = try db.link(digest, size: size, in: try db.makeRepository(repository), lease: promises.lease)
+            let link = (repository: try db.makeRepository(repository), digest: digest, size: size)
+            try db.link([link], lease: promises.lease)
             return true
         }
     }
@@ -105,7 +84,8 @@ extension MetadataStore {
                 throw RegistryError.blobUnknown(digest, in: repository)
             }
             try db.run("UPDATE repo_blob SET lease_until = \(db.now + promises.lease) WHERE id = \(again.link)")
-            try db.hint(.link, again.link, dueIn: promises.lease)
+            guard db.changes == 1 else { throw RegistryError.blobUnknown(digest, in: repository) }
+            try db.hint(.link, [again.link], dueIn: promises.lease)
             return again.record
         }
     }
@@ -118,7 +98,7 @@ extension MetadataStore {
             let links = try db.run(
                 """
                 SELECT l.id FROM repo_blob l JOIN repository r ON r.id = l.repo_id
-                WHERE r.name = \(repository) AND l.digest = \(digest) \(lock: .update)
+                WHERE r.name = \(repository) AND l.digest = \(digest) \(lock: .update, of: "l")
                 """
             )
             guard let link = links.first?.int(0) else { throw RegistryError.blobUnknown(digest, in: repository) }
@@ -155,67 +135,6 @@ extension RegistryError {
 }
 
 extension SQLTransaction {
-    /// Makes the blob exist. False if it did already.
-    fileprivate func publish(_ digest: Digest, size: Int64, at location: BlobLocation, trashDelay: Int64) throws -> Bool
-    {
-        if case .object(let key) = location {
-            try run("DELETE FROM object_trash WHERE skey = \(key) AND claimed_until IS NULL")
-            guard changes == 1 else {
-                throw RegistryError(.blobUploadUnknown, "The upload took too long and was given up; start it again.")
-            }
-        }
-        try run(
-            """
-            INSERT INTO blob (digest, size, created_at) VALUES (\(digest), \(size), \(now))
-            ON CONFLICT (digest) DO NOTHING
-            """
-        )
-        try run("SELECT 1 FROM blob WHERE digest = \(digest) \(lock: .keyShare)")
-        let located = try run(
-            """
-            SELECT 1 FROM blob_copy WHERE digest = \(digest)
-            UNION ALL SELECT 1 FROM blob_inline WHERE digest = \(digest)
-            """
-        )
-        switch location {
-        case .inline(let data):
-            guard located.isEmpty else { return false }
-            try run(
-                "INSERT INTO blob_inline (digest, data) VALUES (\(digest), \(data)) ON CONFLICT (digest) DO NOTHING"
-            )
-            return changes == 1
-        case .object(let key):
-            if located.isEmpty {
-                try run(
-                    """
-                    INSERT INTO blob_copy (digest, skey) VALUES (\(digest), \(key))
-                    ON CONFLICT (digest, region) DO NOTHING
-                    """
-                )
-                if changes == 1 { return true }
-            }
-            try run("INSERT INTO object_trash (skey, delete_after) VALUES (\(key), \(now + trashDelay))")
-            return false
-        }
-    }
-
-    /// Lets a repository hold a blob for at least the lease.
-    fileprivate func link(_ digest: Digest, size: Int64, in repository: Int64, lease: Int64) throws -> Int64 {
-        let rows = try run(
-            """
-            INSERT INTO repo_blob (repo_id, digest, size, lease_until)
-            VALUES (\(repository), \(digest), \(size), \(now + lease))
-            ON CONFLICT (repo_id, digest) DO UPDATE SET lease_until =
-                CASE WHEN repo_blob.lease_until > excluded.lease_until
-                THEN repo_blob.lease_until ELSE excluded.lease_until END
-            RETURNING id
-            """
-        )
-        guard let id = rows.first?.int(0) else { throw SQLError.failed("an upsert returned no row") }
-        try hint(.link, id, dueIn: lease)
-        return id
-    }
-
     fileprivate func findBlob(
         _ digest: Digest,
         in repository: RepositoryName,

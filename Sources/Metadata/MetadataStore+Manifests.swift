@@ -33,7 +33,7 @@ extension MetadataStore {
             try await database.write { db in
                 try db.run("UPDATE manifest SET keep_until = \(db.now + lease) WHERE id = \(id)")
                 guard db.changes == 1 else { throw RegistryError.manifestUnknown(reference, in: repository) }
-                try db.hint(.manifest, id, dueIn: lease)
+                try db.hint(.manifest, [id], dueIn: lease)
             }
         }
         return found.manifest
@@ -45,13 +45,17 @@ extension MetadataStore {
     package func deleteTag(_ tag: Tag, in repository: RepositoryName, condition: TagCondition = .none) async throws {
         let window = promises.window
         try await database.write { db in
-            guard let row = try db.findManifest(.tag(tag), in: repository) else {
-                throw RegistryError.manifestUnknown(.tag(tag), in: repository)
-            }
-            try condition.check(row.digest(1), tag.text)
-            let repo = try db.makeRepository(repository)
-            try db.run("DELETE FROM tag WHERE repo_id = \(repo) AND name = \(tag)")
-            try db.release(manifest: row.int(0), keepingFor: window)
+            let rows = try db.run(
+                """
+                SELECT t.repo_id, t.manifest_id, m.digest FROM repository r
+                JOIN tag t ON t.repo_id = r.id JOIN manifest m ON m.id = t.manifest_id
+                WHERE r.name = \(repository) AND t.name = \(tag) \(lock: .update, of: "t")
+                """
+            )
+            guard let row = rows.first else { throw RegistryError.manifestUnknown(.tag(tag), in: repository) }
+            try condition.check(row.digest(2), tag.text)
+            try db.run("DELETE FROM tag WHERE repo_id = \(row.int(0)) AND name = \(tag)")
+            try db.release(manifest: row.int(1), keepingFor: window)
         }
     }
 
@@ -68,7 +72,7 @@ extension MetadataStore {
             let rows = try db.run(
                 """
                 SELECT m.id FROM manifest m JOIN repository r ON r.id = m.repo_id
-                WHERE r.name = \(repository) AND m.digest = \(digest) \(lock: .update)
+                WHERE r.name = \(repository) AND m.digest = \(digest) \(lock: .update, of: "m")
                 """
             )
             try condition.check(rows.isEmpty ? nil : digest, "\(digest)")
@@ -128,7 +132,7 @@ extension SQLTransaction {
     /// A tag or an index let go of a manifest: it stays for the window, then a collector looks.
     func release(manifest id: Int64, keepingFor window: Int64) throws {
         try run("UPDATE manifest SET keep_until = \(now + window) WHERE id = \(id) AND keep_until < \(now + window)")
-        try hint(.manifest, id, dueIn: window)
+        try hint(.manifest, [id], dueIn: window)
     }
 
     /// A manifest lets go of its blobs and children, each kept for the window, with a hint for each.
@@ -140,14 +144,12 @@ extension SQLTransaction {
             ORDER BY id \(lock: .noKeyUpdate)
             """
         ).map { $0.int(0) }
-        for link in links {
-            try run(
-                """
-                UPDATE repo_blob SET lease_until = \(now + window) WHERE id = \(link) AND lease_until < \(now + window)
-                """
-            )
-            try hint(.link, link, dueIn: window)
+        try inBatches(links) {
+            """
+            UPDATE repo_blob SET lease_until = \(now + window) WHERE id IN \(list: $0) AND lease_until < \(now + window)
+            """
         }
+        try hint(.link, links, dueIn: window)
         let children = try run(
             "SELECT DISTINCT child_id FROM manifest_child WHERE parent_id = \(id) AND child_id IS NOT NULL ORDER BY child_id"
         )

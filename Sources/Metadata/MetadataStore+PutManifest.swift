@@ -42,8 +42,9 @@ extension MetadataStore {
             try db.check(push, in: repo)
             let (id, isNew) = try db.insert(push.manifest, in: repo, promises)
             if isNew { try db.insertEdges(from: id, of: push.manifest, in: repo, links: links, children: children) }
-            for tag in push.tags { try db.point(tag, at: id, in: repo, promises) }
-            if push.tags.isEmpty { try db.hint(.manifest, id, dueIn: promises.lease) }
+            // In the order of names, so that two pushes of the same tags cannot wait for each other.
+            for tag in push.tags.sorted(by: { $0.text < $1.text }) { try db.point(tag, at: id, in: repo, promises) }
+            if push.tags.isEmpty { try db.hint(.manifest, [id], dueIn: promises.lease) }
         }
     }
 }
@@ -115,11 +116,11 @@ extension SQLTransaction {
             )
             try push.condition.check(rows.first?.digest(0), "\(push.manifest.digest)")
         }
-        for tag in push.tags {
+        for tag in push.tags.sorted(by: { $0.text < $1.text }) {
             let rows = try run(
                 """
                 SELECT m.digest FROM tag t JOIN manifest m ON m.id = t.manifest_id
-                WHERE t.repo_id = \(repo) AND t.name = \(tag) \(lock: .update)
+                WHERE t.repo_id = \(repo) AND t.name = \(tag) \(lock: .update, of: "t")
                 """
             )
             try push.condition.check(rows.first?.digest(0), tag.text)
@@ -146,7 +147,7 @@ extension SQLTransaction {
             WHERE repo_id = \(repo) AND digest = \(manifest.digest) \(lock: .keyShare)
             """
         )
-        guard let row = rows.first else { throw SQLError.failed("a manifest was neither inserted nor found") }
+        guard let row = rows.first else { throw SQLError.conflict }
         if row.int(2) != type {
             throw RegistryError(
                 .manifestInvalid,
@@ -163,7 +164,7 @@ extension SQLTransaction {
         if let id = try run("SELECT id FROM media_type WHERE name = \(name)").first?.int(0) { return id }
         try run("INSERT INTO media_type (name) VALUES (\(name)) ON CONFLICT (name) DO NOTHING")
         guard let id = try run("SELECT id FROM media_type WHERE name = \(name)").first?.int(0) else {
-            throw SQLError.failed("a media type was neither inserted nor found")
+            throw SQLError.conflict
         }
         return id
     }
@@ -175,16 +176,17 @@ extension SQLTransaction {
         links: [Int64],
         children: [Digest: Int64]
     ) throws {
-        for link in links.sorted() {
-            try run("INSERT INTO manifest_blob (manifest_id, link_id) VALUES (\(id), \(link))")
+        try inBatches(links.sorted()) { some in
+            "INSERT INTO manifest_blob (manifest_id, link_id) VALUES \(rows: some.map { [id.sqlValue, $0.sqlValue] })"
         }
-        for (position, child) in manifest.children.enumerated() {
-            try run(
-                """
-                INSERT INTO manifest_child (parent_id, position, repo_id, child_id, child_digest)
-                VALUES (\(id), \(Int64(position)), \(repo), \(optional: children[child.digest]), \(child.digest))
-                """
-            )
+        try inBatches(Array(manifest.children.enumerated())) { some in
+            """
+            INSERT INTO manifest_child (parent_id, position, repo_id, child_id, child_digest)
+            VALUES \(rows: some.map { position, child in
+                [id.sqlValue, Int64(position).sqlValue, repo.sqlValue,
+                children[child.digest]?.sqlValue ?? .null(.integer), child.digest.sqlValue]
+            })
+            """
         }
         // Indexes that listed this manifest before it was here.
         try run(
@@ -199,13 +201,21 @@ extension SQLTransaction {
         let old = try run(
             "SELECT manifest_id FROM tag WHERE repo_id = \(repo) AND name = \(tag) \(lock: .update)"
         ).first?.int(0)
+        if let old {
+            try run(
+                "UPDATE tag SET manifest_id = \(id), updated_at = \(now) WHERE repo_id = \(repo) AND name = \(tag)"
+            )
+            if old != id { try release(manifest: old, keepingFor: promises.window) }
+            return
+        }
         try run(
             """
             INSERT INTO tag (repo_id, name, manifest_id, updated_at) VALUES (\(repo), \(tag), \(id), \(now))
-            ON CONFLICT (repo_id, name) DO UPDATE SET manifest_id = excluded.manifest_id, updated_at = excluded.updated_at
+            ON CONFLICT (repo_id, name) DO NOTHING
             """
         )
-        if let old, old != id { try release(manifest: old, keepingFor: promises.window) }
+        // Made by another push since it was looked for: what it names must be released, and conditions hold for it.
+        guard changes == 1 else { throw SQLError.conflict }
     }
 }
 

@@ -5,8 +5,10 @@ package import SQLStore
 package struct MetadataStore: Sendable {
     let database: any SQLDatabase
     let promises: Promises
+    let uploads: UploadBatcher
 
     package init(_ database: any SQLDatabase, promises: Promises = .standard) {
+        uploads = Self.makeUploadBatcher(database, promises)
         self.database = database
         self.promises = promises
     }
@@ -19,6 +21,7 @@ package struct MetadataStore: Sendable {
     package func migrate() async throws -> [String] {
         let dialect = database.dialect
         return try await database.write { db in
+            for statement in dialect.schemaLock { try db.run(statement) }
             try db.run(
                 Query(
                     schema: """
@@ -85,8 +88,13 @@ enum HintKind: Int64 {
 }
 
 extension SQLTransaction {
-    func hint(_ kind: HintKind, _ ref: Int64, dueIn delay: Int64) throws {
-        try run("INSERT INTO gc_hint (kind, due_at, ref) VALUES (\(kind.rawValue), \(now + delay), \(ref))")
+    func hint(_ kind: HintKind, _ refs: [Int64], dueIn delay: Int64) throws {
+        try inBatches(refs) { some in
+            """
+            INSERT INTO gc_hint (kind, due_at, ref)
+            VALUES \(rows: some.map { [kind.rawValue.sqlValue, (now + delay).sqlValue, $0.sqlValue] })
+            """
+        }
     }
 
     /// The id of a repository, or nil if nothing was ever pushed to it.
@@ -96,18 +104,26 @@ extension SQLTransaction {
 
     /// The id of a repository, which exists from now on.
     func makeRepository(_ name: RepositoryName) throws -> Int64 {
-        if let id = try repositoryID(name) { return id }
-        try run("INSERT INTO repository (name, created_at) VALUES (\(name), \(now)) ON CONFLICT (name) DO NOTHING")
-        guard let id = try repositoryID(name) else {
-            throw RegistryError(.nameUnknown, "The repository \(name) was deleted just now; push again.")
-        }
+        guard let id = try makeRepositories([name])[name] else { throw SQLError.conflict }
         return id
     }
 }
 
 extension MetadataStore {
-    /// Whether an error says that the database's storage is full.
-    package static func isStorageFull(_ error: any Error) -> Bool {
-        if case .storageFull = error as? SQLError { true } else { false }
+    /// What an error of the database means to a client; nil for an error of another kind.
+    package static func trouble(_ error: any Error) -> Trouble? {
+        switch error as? SQLError {
+        case .storageFull: .storageFull
+        case .unavailable, .outcomeUnknown, .conflict: .unavailable
+        case .failed: .failed
+        case nil: nil
+        }
+    }
+
+    package enum Trouble: Sendable {
+        case storageFull
+        /// A try in a moment may work. Everything that clients do may be done twice.
+        case unavailable
+        case failed
     }
 }

@@ -2,14 +2,17 @@ package import OCI
 package import SQLStore
 
 extension Digest: SQLBindable {
+    package static var sqlKind: SQLKind { .bytes }
     package var sqlValue: SQLValue { .bytes(storageBytes) }
 }
 
 extension RepositoryName: SQLBindable {
+    package static var sqlKind: SQLKind { .text }
     package var sqlValue: SQLValue { .text(text) }
 }
 
 extension Tag: SQLBindable {
+    package static var sqlKind: SQLKind { .text }
     package var sqlValue: SQLValue { .text(text) }
 }
 

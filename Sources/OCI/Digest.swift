@@ -79,3 +79,10 @@ extension UInt8 {
     }
     var isLetterOrDigit: Bool { isLowerOrDigit || (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(self) }
 }
+
+/// The order of their storage bytes, which is also the database's.
+extension Digest: Comparable {
+    package static func < (one: Digest, other: Digest) -> Bool {
+        one.storageBytes.lexicographicallyPrecedes(other.storageBytes)
+    }
+}

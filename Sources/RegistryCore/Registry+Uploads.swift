@@ -185,12 +185,14 @@ extension Registry {
             )
         }
         try await upload.makeDurable(in: blobs)
-        let isNew = try await metadata.commitUpload(
-            digest,
-            size: upload.received,
-            at: upload.location,
-            session: upload.id.bytes,
-            in: repository
+        let isNew = try await metadata.commit(
+            FinishedUpload(
+                digest,
+                size: upload.received,
+                at: upload.location,
+                session: upload.id.bytes,
+                in: repository
+            )
         )
         metrics.uploads.add(1, isNew ? "stored" : "deduplicated")
         if !isNew, let key = upload.key { try await abandon(key) }

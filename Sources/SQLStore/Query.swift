@@ -1,6 +1,12 @@
+/// The kinds of value that SQL can store here.
+package enum SQLKind: Hashable, Sendable {
+    case integer, text, bytes
+}
+
 /// A value that SQL can store.
 package enum SQLValue: Hashable, Sendable {
-    case null
+    /// Nothing, where a value of a kind might stand. PostgreSQL must know it to prepare a statement; a row does not.
+    case null(SQLKind?)
     case integer(Int64)
     case text(String)
     case bytes([UInt8])
@@ -8,18 +14,22 @@ package enum SQLValue: Hashable, Sendable {
 
 /// A type that may stand in a ``Query``. Spelled out type by type, so that nothing is bound as the wrong kind.
 package protocol SQLBindable {
+    static var sqlKind: SQLKind { get }
     var sqlValue: SQLValue { get }
 }
 
 extension Int64: SQLBindable {
+    package static var sqlKind: SQLKind { .integer }
     package var sqlValue: SQLValue { .integer(self) }
 }
 
 extension String: SQLBindable {
+    package static var sqlKind: SQLKind { .text }
     package var sqlValue: SQLValue { .text(self) }
 }
 
 extension [UInt8]: SQLBindable {
+    package static var sqlKind: SQLKind { .bytes }
     package var sqlValue: SQLValue { .bytes(self) }
 }
 
@@ -58,13 +68,14 @@ package struct Query: Sendable, ExpressibleByStringInterpolation {
 
         package mutating func appendLiteral(_ literal: String) { sql += literal }
 
-        package mutating func appendInterpolation(_ value: some SQLBindable) {
-            values.append(value.sqlValue)
-            sql += "$\(values.count)"
+        package mutating func appendInterpolation(_ value: some SQLBindable) { bind(value.sqlValue) }
+
+        package mutating func appendInterpolation<Value: SQLBindable>(optional value: Value?) {
+            bind(value?.sqlValue ?? .null(Value.sqlKind))
         }
 
-        package mutating func appendInterpolation(optional value: (some SQLBindable)?) {
-            values.append(value?.sqlValue ?? .null)
+        private mutating func bind(_ value: SQLValue) {
+            values.append(value)
             sql += "$\(values.count)"
         }
 
@@ -85,8 +96,26 @@ package struct Query: Sendable, ExpressibleByStringInterpolation {
             sql += ")"
         }
 
+        /// `VALUES \(rows: rows)` becomes `VALUES ($1, $2), ($3, $4)`. See ``SQLTransaction/inBatches(_:_:)``.
+        package mutating func appendInterpolation(rows: [[SQLValue]]) {
+            for (index, row) in rows.enumerated() {
+                sql += index == 0 ? "(" : ",("
+                for (column, value) in row.enumerated() {
+                    if column > 0 { sql += "," }
+                    bind(value)
+                }
+                sql += ")"
+            }
+        }
+
         /// A locking clause. Written as a comment, which SQLite skips and the PostgreSQL driver opens.
-        package mutating func appendInterpolation(lock: RowLock) { sql += "/*\(lock.rawValue)*/" }
+        ///
+        /// - Parameter table: the alias of the table whose rows are locked, where a query joins several.
+        package mutating func appendInterpolation(lock: RowLock, of table: StaticString? = nil) {
+            sql += "/*\(lock.rawValue)"
+            if let table { sql += " OF \(table)" }
+            sql += "*/"
+        }
     }
 }
 
@@ -96,7 +125,9 @@ package struct SQLRow: Sendable {
 
     package init(_ columns: [SQLValue]) { self.columns = columns }
 
-    package func isNull(_ column: Int) -> Bool { columns[column] == .null }
+    package func isNull(_ column: Int) -> Bool {
+        if case .null = columns[column] { true } else { false }
+    }
 
     /// The integer in a column. A column of another kind is a defect of the query beside it, so it traps.
     package func int(_ column: Int) -> Int64 {

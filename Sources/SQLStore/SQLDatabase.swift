@@ -1,10 +1,13 @@
-/// A database that holds the registry's metadata. ``SQLiteDatabase`` is the embedded one.
+/// A database that holds the registry's metadata: ``SQLiteDatabase``, the embedded one, or ``PostgresDatabase``, which
+/// many nodes share.
 package protocol SQLDatabase: Sendable {
-    /// The words in which this engine's schema differs from the others'.
+    /// The words in which this engine differs from the others.
     var dialect: SQLDialect { get }
 
     /// Runs `body` so that its writes happen together or, if it throws, not at all. Returns only once they are durable.
     /// Concurrent writes may share one commit. `body` may run more than once and must change nothing but the database.
+    ///
+    /// Each statement sees what was committed before it, so a row that must not change between two of them is locked.
     ///
     /// - Throws: what `body` throws, or ``SQLError``.
     @discardableResult
@@ -12,9 +15,14 @@ package protocol SQLDatabase: Sendable {
         _ body: @escaping @Sendable (any SQLTransaction) throws -> Result
     ) async throws -> Result
 
-    /// Runs `body` on one consistent snapshot that includes every write that was acknowledged before.
+    /// Runs `body`, whose statements see every write that was acknowledged before. Others may commit between two of them.
     func read<Result: Sendable>(
-        _ body: @Sendable (any SQLTransaction) throws -> Result
+        _ body: @escaping @Sendable (any SQLTransaction) throws -> Result
+    ) async throws -> Result
+
+    /// The same on one snapshot for all of `body`, which may take its time: for audits.
+    func snapshot<Result: Sendable>(
+        _ body: @escaping @Sendable (any SQLTransaction) throws -> Result
     ) async throws -> Result
 }
 
@@ -33,7 +41,25 @@ package protocol SQLTransaction {
     var changes: Int { get }
 }
 
-/// The words in which engines spell a schema.
+extension SQLTransaction {
+    /// Runs a query for many items at a time: batches are powers of two, so that few different statements are prepared.
+    ///
+    /// - Returns: the rows of all batches.
+    @discardableResult
+    package func inBatches<Item>(_ items: [Item], _ query: ([Item]) -> Query) throws -> [SQLRow] {
+        var rows: [SQLRow] = []
+        var start = 0
+        while start < items.count {
+            var size = 256
+            while size > items.count - start { size /= 2 }
+            rows += try run(query(Array(items[start..<start + size])))
+            start += size
+        }
+        return rows
+    }
+}
+
+/// The words in which engines differ.
 package struct SQLDialect: Sendable {
     /// A key that the engine counts up and never gives twice.
     package let identity: String
@@ -45,17 +71,34 @@ package struct SQLDialect: Sendable {
     package let tableOptions: String
     /// The same for a table that is always read through its primary key and has narrow rows.
     package let clusteredTableOptions: String
+    /// Statements that keep other processes from changing the schema until the transaction ends.
+    package let schemaLock: [Query]
+    /// What stands before a query to be told its plan.
+    package let explain: String
+    /// The words of a plan that reads a whole table.
+    package let scan: String
+    /// How many batches of uploads are worth committing at the same time.
+    package let concurrentBatches: Int
 }
 
 /// Why the database failed. Never shown to clients.
 package enum SQLError: Error, Sendable, CustomStringConvertible {
     /// The disk is full or the quota reached; nothing was written.
     case storageFull(String)
+    /// Nothing was written. It may work in a moment: the server cannot be reached or is overloaded.
+    case unavailable(String)
+    /// The connection broke in a commit and whether it happened cannot be known.
+    case outcomeUnknown(String)
+    /// Somebody else was quicker, as a body found out: it runs again.
+    case conflict
     case failed(String)
 
     package var description: String {
         switch self {
         case .storageFull(let reason): "the database's storage is full: \(reason)"
+        case .unavailable(let reason): "the database is not available: \(reason)"
+        case .outcomeUnknown(let reason): "the outcome of a commit is unknown: \(reason)"
+        case .conflict: "a concurrent change won every time"
         case .failed(let reason): "the database failed: \(reason)"
         }
     }

@@ -1,23 +1,10 @@
-import Foundation
 import Metadata
 import OCI
 import SQLStore
 import Testing
 
-@Suite("Metadata on SQLite")
+@Suite("Metadata")
 struct MetadataStoreTests {
-    private func withStore<Result: Sendable>(
-        _ body: @Sendable (MetadataStore, SQLiteDatabase) async throws -> Result
-    ) async throws -> Result {
-        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("strata-\(UUID())")
-        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        defer { try? FileManager.default.removeItem(at: folder) }
-        let database = try SQLiteDatabase(path: folder.appendingPathComponent("metadata.sqlite").path)
-        let store = MetadataStore(database)
-        try await store.migrate()
-        return try await body(store, database)
-    }
-
     private let repository: RepositoryName
     private let other: RepositoryName
 
@@ -28,9 +15,9 @@ struct MetadataStoreTests {
 
     private func content(_ text: String) -> (Digest, [UInt8]) { (Digest(hashing: Array(text.utf8)), Array(text.utf8)) }
 
-    @Test("is migrated once, and refuses a schema that is newer than the program")
-    func migrates() async throws {
-        try await withStore { store, database in
+    @Test("is migrated once, and refuses a schema that is newer than the program", arguments: Engine.available)
+    func migrates(_ engine: Engine) async throws {
+        try await engine.withStore { store, database in
             let again = try await store.migrate()
             #expect(again == [])
             try await database.write { db in
@@ -40,14 +27,14 @@ struct MetadataStoreTests {
         }
     }
 
-    @Test("publishes an object's key: it leaves the trash in the same commit, and the loser of a race stays there")
-    func keys() async throws {
-        try await withStore { store, _ in
+    @Test("publishes an object's key: it leaves the trash in the same commit, and the loser of a race stays there", arguments: Engine.available)
+    func keys(_ engine: Engine) async throws {
+        try await engine.withStore { store, _ in
             let (digest, _) = content("layer")
             let keys: [[UInt8]] = [Array(repeating: 1, count: 16), Array(repeating: 2, count: 16)]
             try await store.registerKeys(keys)
-            #expect(try await store.commitUpload(digest, size: 5, at: .object(keys[0]), session: nil, in: repository))
-            #expect(try await !store.commitUpload(digest, size: 5, at: .object(keys[1]), session: nil, in: other))
+            #expect(try await store.commit(digest, size: 5, at: .object(keys[0]), in: repository))
+            #expect(try await !store.commit(digest, size: 5, at: .object(keys[1]), in: other))
             #expect(try await store.blob(digest, in: other, promising: false).location == .object(keys[0]))
             #expect(try await store.knows(key: keys[1]))
             try await store.forgetKey(keys[1])
@@ -56,20 +43,20 @@ struct MetadataStoreTests {
         }
     }
 
-    @Test("refuses a key that is not in the trash: its upload was given up")
-    func condemnedKey() async throws {
-        try await withStore { store, _ in
+    @Test("refuses a key that is not in the trash: its upload was given up", arguments: Engine.available)
+    func condemnedKey(_ engine: Engine) async throws {
+        try await engine.withStore { store, _ in
             let (digest, _) = content("late")
             await #expect(throws: RegistryError.self) {
-                try await store.commitUpload(digest, size: 4, at: .object([7]), session: nil, in: repository)
+                try await store.commit(digest, size: 4, at: .object([7]), in: repository)
             }
             await #expect(throws: RegistryError.self) { try await store.blob(digest, in: repository, promising: false) }
         }
     }
 
-    @Test("keeps a write that fails from taking with it the others of its commit")
-    func savepoints() async throws {
-        try await withStore { store, _ in
+    @Test("keeps a write that fails from taking with it the others of its commit", arguments: Engine.available)
+    func savepoints(_ engine: Engine) async throws {
+        try await engine.withStore { store, _ in
             let (config, bytes) = content("{}")
             let outcomes = await withTaskGroup(of: Bool.self) { group in
                 for number in 0..<100 {
@@ -78,7 +65,7 @@ struct MetadataStoreTests {
                             // Every second one names a key that does not exist.
                             let location: BlobLocation = number.isMultiple(of: 2) ? .inline(bytes) : .object([9])
                             let name = try RepositoryName(parsing: "r\(number)")
-                            _ = try await store.commitUpload(config, size: 2, at: location, session: nil, in: name)
+                            _ = try await store.commit(config, size: 2, at: location, in: name)
                             return true
                         } catch {
                             return false
@@ -93,11 +80,11 @@ struct MetadataStoreTests {
         }
     }
 
-    @Test("extends the lease of an unreferenced blob when it promises, so that a HEAD is good for the window")
-    func promises() async throws {
-        try await withStore { store, database in
+    @Test("extends the lease of an unreferenced blob when it promises, so that a HEAD is good for the window", arguments: Engine.available)
+    func promises(_ engine: Engine) async throws {
+        try await engine.withStore { store, database in
             let (digest, bytes) = content("config")
-            _ = try await store.commitUpload(digest, size: 6, at: .inline(bytes), session: nil, in: repository)
+            _ = try await store.commit(digest, size: 6, at: .inline(bytes), in: repository)
             let lease: @Sendable () async throws -> Int64 = {
                 try await database.read { db in try db.run("SELECT lease_until - \(db.now) FROM repo_blob")[0].int(0) }
             }
@@ -109,11 +96,11 @@ struct MetadataStoreTests {
         }
     }
 
-    @Test("opens the indexes that listed a manifest before it was pushed, and lists it as missing when it goes")
-    func sparseIndex() async throws {
-        try await withStore { store, database in
+    @Test("opens the indexes that listed a manifest before it was pushed, and lists it as missing when it goes", arguments: Engine.available)
+    func sparseIndex(_ engine: Engine) async throws {
+        try await engine.withStore { store, database in
             let (config, bytes) = content("{}")
-            _ = try await store.commitUpload(config, size: 2, at: .inline(bytes), session: nil, in: repository)
+            _ = try await store.commit(config, size: 2, at: .inline(bytes), in: repository)
             let image = try Manifest(
                 decoding: Array(#"{"schemaVersion":2,"config":{"digest":"\#(config)","size":2}}"#.utf8),
                 declaredType: MediaType.imageManifest

@@ -84,7 +84,7 @@ extension SQLValue {
             let start = sqlite3_column_blob(statement, column)
             let count = Int(sqlite3_column_bytes(statement, column))
             self = .bytes([UInt8](UnsafeRawBufferPointer(start: start, count: count)))
-        default: self = .null
+        default: self = .null(nil)
         }
     }
 }

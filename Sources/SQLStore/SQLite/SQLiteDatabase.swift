@@ -29,7 +29,11 @@ package final class SQLiteDatabase: SQLDatabase {
         integer: "INTEGER",
         text: "TEXT",
         tableOptions: "STRICT",
-        clusteredTableOptions: "STRICT, WITHOUT ROWID"
+        clusteredTableOptions: "STRICT, WITHOUT ROWID",
+        schemaLock: [],
+        explain: "EXPLAIN QUERY PLAN ",
+        scan: "SCAN ",
+        concurrentBatches: 1
     )
 
     private let writer: DatabaseQueue
@@ -74,7 +78,7 @@ package final class SQLiteDatabase: SQLDatabase {
     }
 
     package func read<Result: Sendable>(
-        _ body: @Sendable (any SQLTransaction) throws -> Result
+        _ body: @escaping @Sendable (any SQLTransaction) throws -> Result
     ) async throws -> Result {
         // Reads are short and the pages mostly in memory: running here costs less than the way to another thread.
         do {
@@ -84,6 +88,12 @@ package final class SQLiteDatabase: SQLDatabase {
         } catch let error as DatabaseError {
             throw SQLError(error)
         }
+    }
+
+    package func snapshot<Result: Sendable>(
+        _ body: @escaping @Sendable (any SQLTransaction) throws -> Result
+    ) async throws -> Result {
+        try await read(body)
     }
 
     @discardableResult

@@ -1,0 +1,186 @@
+package import OCI
+import SQLStore
+
+/// An upload whose bytes are durable and whose digest was checked.
+package struct FinishedUpload: Sendable {
+    package let digest: Digest
+    /// Bytes.
+    package let size: Int64
+    package let location: BlobLocation
+    /// The row of its session, if it ever had one.
+    package let session: [UInt8]?
+    package let repository: RepositoryName
+
+    package init(
+        _ digest: Digest,
+        size: Int64,
+        at location: BlobLocation,
+        session: [UInt8]?,
+        in repository: RepositoryName
+    ) {
+        (self.digest, self.size, self.location) = (digest, size, location)
+        (self.session, self.repository) = (session, repository)
+    }
+
+    fileprivate var key: [UInt8]? {
+        if case .object(let key) = location { key } else { nil }
+    }
+}
+
+extension MetadataStore {
+    /// Publishes an upload: the blob exists and the repository holds it. Uploads at the same time share a transaction.
+    ///
+    /// - Returns: whether the bytes were new. If not, an object's key has stayed in the trash and was never published.
+    /// - Throws: ``RegistryError`` `.blobUploadUnknown` if the key was condemned because the upload took too long.
+    package func commit(_ upload: FinishedUpload) async throws -> Bool { try await uploads.submit(upload) }
+
+    static func makeUploadBatcher(_ database: any SQLDatabase, _ promises: Promises) -> UploadBatcher {
+        UploadBatcher(concurrent: database.dialect.concurrentBatches) { uploads in
+            try await database.write { db in try db.commit(uploads, promises) }
+        }
+    }
+}
+
+typealias UploadBatcher = Batcher<FinishedUpload, Bool>
+
+extension SQLTransaction {
+    /// Everywhere in the order of names and digests, so that two batches with the same blobs cannot wait for each other.
+    fileprivate func commit(_ uploads: [FinishedUpload], _ promises: Promises) throws -> [Result<Bool, any Error>] {
+        try inBatches(uploads.compactMap(\.session)) { "DELETE FROM upload_session WHERE id IN \(list: $0)" }
+        let taken = Set(
+            try inBatches(uploads.compactMap(\.key)) {
+                "DELETE FROM object_trash WHERE skey IN \(list: $0) AND claimed_until IS NULL RETURNING skey"
+            }.map { $0.bytes(0) }
+        )
+        let valid = uploads.filter { upload in upload.key.map { taken.contains($0) } ?? true }
+        let digests = Set(valid.map(\.digest)).sorted()
+        let sizes = Dictionary(valid.map { ($0.digest, $0.size) }, uniquingKeysWith: { first, _ in first })
+        try makeBlobs(digests, sizes)
+        let published = try locate(digests, valid)
+        try retire(valid.compactMap(\.key).filter { !published.contains($0) }, for: promises.trash)
+        try link(valid, sizes, promises)
+        var fresh = Set(published)  // inline bytes stand for their digest
+        return uploads.map { upload in
+            guard upload.key.map({ taken.contains($0) }) ?? true else {
+                return .failure(
+                    RegistryError(.blobUploadUnknown, "The upload took too long and was given up; start it again.")
+                )
+            }
+            return .success(fresh.remove(upload.key ?? upload.digest.storageBytes) != nil)
+        }
+    }
+
+    /// Makes the blobs exist and stay until the transaction ends.
+    private func makeBlobs(_ digests: [Digest], _ sizes: [Digest: Int64]) throws {
+        try inBatches(digests) { some in
+            """
+            INSERT INTO blob (digest, size, created_at)
+            VALUES \(rows: some.map { [$0.sqlValue, (sizes[$0] ?? 0).sqlValue, now.sqlValue] })
+            ON CONFLICT (digest) DO NOTHING
+            """
+        }
+        // A conflict locks nothing: the row that was there may be gone when it is looked at.
+        let locked = try inBatches(digests) {
+            "SELECT digest FROM blob WHERE digest IN \(list: $0) ORDER BY digest \(lock: .keyShare)"
+        }
+        guard locked.count == digests.count else { throw SQLError.conflict }
+    }
+
+    /// Gives each blob that has no bytes yet those of the first upload of it.
+    ///
+    /// - Returns: the keys that were published, and the digests of the blobs that are new inline.
+    private func locate(_ digests: [Digest], _ uploads: [FinishedUpload]) throws -> Set<[UInt8]> {
+        let located = Set(
+            try inBatches(digests) {
+                """
+                SELECT digest FROM blob_copy WHERE digest IN \(list: $0)
+                UNION ALL SELECT digest FROM blob_inline WHERE digest IN \(list: $0)
+                """
+            }.map { $0.digest(0) }
+        )
+        let first = Dictionary(uploads.map { ($0.digest, $0.location) }, uniquingKeysWith: { first, _ in first })
+        var copies: [[SQLValue]] = []
+        var inline: [[SQLValue]] = []
+        for digest in digests where !located.contains(digest) {
+            switch first[digest] {
+            case .object(let key): copies.append([digest.sqlValue, key.sqlValue])
+            case .inline(let data): inline.append([digest.sqlValue, data.sqlValue])
+            case nil: break
+            }
+        }
+        let keys = try inBatches(copies) {
+            """
+            INSERT INTO blob_copy (digest, skey) VALUES \(rows: $0)
+            ON CONFLICT (digest, region) DO NOTHING RETURNING skey
+            """
+        }
+        let data = try inBatches(inline) {
+            "INSERT INTO blob_inline (digest, data) VALUES \(rows: $0) ON CONFLICT (digest) DO NOTHING RETURNING digest"
+        }
+        return Set((keys + data).map { $0.bytes(0) })
+    }
+
+    /// Lets repositories hold blobs for at least the lease.
+    private func link(_ uploads: [FinishedUpload], _ sizes: [Digest: Int64], _ promises: Promises) throws {
+        let repositories = try makeRepositories(Set(uploads.map(\.repository)))
+        var seen: Set<[SQLValue]> = []
+        let pairs = uploads.compactMap { upload in repositories[upload.repository].map { ($0, upload.digest) } }
+            .sorted { ($0.0, $0.1) < ($1.0, $1.1) }
+            .filter { seen.insert([$0.0.sqlValue, $0.1.sqlValue]).inserted }
+        try link(pairs.map { (repository: $0.0, digest: $0.1, size: sizes[$0.1] ?? 0) }, lease: promises.lease)
+    }
+}
+
+extension SQLTransaction {
+    /// Keys that nothing names: their objects go after the delay.
+    func retire(_ keys: [[UInt8]], for delay: Int64) throws {
+        try inBatches(keys) { some in
+            """
+            INSERT INTO object_trash (skey, delete_after)
+            VALUES \(rows: some.map { [$0.sqlValue, (now + delay).sqlValue] })
+            """
+        }
+    }
+
+    /// Lets repositories hold blobs for at least the lease. Pairs are distinct and in order.
+    func link(_ links: [(repository: Int64, digest: Digest, size: Int64)], lease: Int64) throws {
+        let ids = try inBatches(links) { some in
+            """
+            INSERT INTO repo_blob (repo_id, digest, size, lease_until) VALUES \(rows: some.map {
+                [$0.repository.sqlValue, $0.digest.sqlValue, $0.size.sqlValue, (now + lease).sqlValue]
+            })
+            ON CONFLICT (repo_id, digest) DO UPDATE SET lease_until =
+                CASE WHEN repo_blob.lease_until > excluded.lease_until
+                THEN repo_blob.lease_until ELSE excluded.lease_until END
+            RETURNING id
+            """
+        }.map { $0.int(0) }
+        try hint(.link, ids, dueIn: lease)
+    }
+
+    /// The ids of repositories, which exist from now on.
+    func makeRepositories(_ names: Set<RepositoryName>) throws -> [RepositoryName: Int64] {
+        let wanted = names.sorted { $0.text < $1.text }
+        var known = try repositoryIDs(wanted)
+        let missing = wanted.filter { known[$0] == nil }
+        guard !missing.isEmpty else { return known }
+        try inBatches(missing) { some in
+            """
+            INSERT INTO repository (name, created_at) VALUES \(rows: some.map { [$0.sqlValue, now.sqlValue] })
+            ON CONFLICT (name) DO NOTHING
+            """
+        }
+        known.merge(try repositoryIDs(missing)) { old, _ in old }
+        guard known.count == wanted.count else { throw SQLError.conflict }  // deleted in between
+        return known
+    }
+
+    private func repositoryIDs(_ names: [RepositoryName]) throws -> [RepositoryName: Int64] {
+        let rows = try inBatches(names) { "SELECT id, name FROM repository WHERE name IN \(list: $0)" }
+        let ids = Dictionary(rows.map { ($0.text(1), $0.int(0)) }, uniquingKeysWith: { first, _ in first })
+        return Dictionary(
+            names.compactMap { name in ids[name.text].map { (name, $0) } },
+            uniquingKeysWith: { first, _ in first }
+        )
+    }
+}

@@ -1,0 +1,224 @@
+import CPostgreSQL
+import Glibc
+
+/// One connection to a PostgreSQL server, used by one thread at a time. Everything on it blocks.
+final class PostgresConnection {
+    private let handle: OpaquePointer
+    private let preparesStatements: Bool
+    private var prepared: [String: String] = [:]
+    private var clock = (server: Int64(0), here: Int64(0))
+    /// The line of history that the server writes. Another one after a failover means that a transaction id that we
+    /// were given may have been given again.
+    private(set) var timeline = ""
+
+    /// Most statements kept prepared: the registry's are a few dozen, times the sizes of their lists.
+    private static let maximumPrepared = 500
+    private static let maximumClockAge: Int64 = 60_000
+
+    /// - Parameters:
+    ///   - setup: run before anything else, such as time limits.
+    ///   - preparesStatements: false behind a pooler that gives each transaction another server connection.
+    /// - Throws: ``PostgresError``.
+    init(_ conninfo: String, setup: String, preparesStatements: Bool) throws {
+        guard let handle = PQconnectdb(conninfo) else { throw PostgresError.connectionLost("out of memory") }
+        self.handle = handle
+        self.preparesStatements = preparesStatements
+        guard PQstatus(handle) == CONNECTION_OK else { throw PostgresError.connectionLost(lastMessage) }
+        PQsetNoticeProcessor(handle, { _, _ in }, nil)
+        if !setup.isEmpty { try script(setup) }
+        try readClock()
+        // Not from pg_control_checkpoint(), which changes only at the checkpoint after a promotion.
+        timeline = try script("SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)")
+    }
+
+    deinit { PQfinish(handle) }
+
+    private var lastMessage: String {
+        let text = PQerrorMessage(handle).map { String(cString: $0) } ?? "no message"
+        return String(text.split(separator: "\n").joined(separator: " "))
+    }
+
+    var version: Int { Int(PQserverVersion(handle)) }
+
+    // MARK: - Transactions
+
+    /// - Returns: the transaction's id, with which its outcome can be asked for later.
+    func begin() throws -> String {
+        let row = try script(
+            "BEGIN; SELECT pg_current_xact_id() || ' ' || (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+        ).split(separator: " ")
+        guard row.count == 2, let time = Int64(row[1]) else {
+            throw PostgresError(state: "XX000", message: "BEGIN answered \(row)")
+        }
+        clock = (time, Self.uptime)
+        return String(row[0])
+    }
+
+    /// Milliseconds since 1970 by the server's clock, which is asked at least once a minute.
+    var now: Int64 {
+        get throws {
+            if Self.uptime - clock.here > Self.maximumClockAge { try readClock() }
+            return clock.server + Self.uptime - clock.here
+        }
+    }
+
+    private func readClock() throws {
+        let text = try script("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+        guard let time = Int64(text) else { throw PostgresError(state: "XX000", message: "the clock says \(text)") }
+        clock = (time, Self.uptime)
+    }
+
+    private static var uptime: Int64 {
+        var time = timespec()
+        clock_gettime(CLOCK_BOOTTIME, &time)
+        return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
+    }
+
+    // MARK: - Statements
+
+    /// Runs statements that take no values.
+    ///
+    /// - Returns: the first column of the last one's first row as text, or what it says of itself, such as `COMMIT`.
+    @discardableResult
+    func script(_ sql: String) throws -> String {
+        let result = try check(PQexec(handle, sql))
+        defer { PQclear(result) }
+        if PQntuples(result) > 0, let text = PQgetvalue(result, 0, 0) { return String(cString: text) }
+        return PQcmdStatus(result).map { String(cString: $0) } ?? ""
+    }
+
+    /// - Parameter body: gets the result, which is in binary form, and must not keep it.
+    func run<Result>(_ query: Query, _ body: (OpaquePointer) throws -> Result) throws -> Result {
+        let result = try Parameters(query.values).withPointers { values, lengths, formats in
+            let count = CInt(query.values.count)
+            guard preparesStatements else {
+                let types = query.values.map(\.postgresType)
+                return PQexecParams(handle, Self.text(of: query), count, types, values, lengths, formats, 1)
+            }
+            return PQexecPrepared(handle, try prepare(query), count, values, lengths, formats, 1)
+        }
+        let checked = try check(result)
+        defer { PQclear(checked) }
+        return try body(checked)
+    }
+
+    private func prepare(_ query: Query) throws -> String {
+        if let name = prepared[query.sql] { return name }
+        if prepared.count >= Self.maximumPrepared {
+            try script("DEALLOCATE ALL")
+            prepared.removeAll()
+        }
+        let name = "s\(prepared.count)"
+        let types = query.values.map(\.postgresType)
+        PQclear(try check(PQprepare(handle, name, Self.text(of: query), CInt(types.count), types)))
+        prepared[query.sql] = name
+        return name
+    }
+
+    /// The query's text with its locking clauses, which other engines skip as comments.
+    private static func text(of query: Query) -> String {
+        var text = ""
+        var rest = query.sql[...]
+        while let start = rest.firstRange(of: "/*FOR "), let end = rest[start.upperBound...].firstRange(of: "*/") {
+            text += rest[..<start.lowerBound] + "FOR " + rest[start.upperBound..<end.lowerBound]
+            rest = rest[end.upperBound...]
+        }
+        return text + rest
+    }
+
+    private func check(_ result: OpaquePointer?) throws -> OpaquePointer {
+        switch PQresultStatus(result) {
+        case PGRES_COMMAND_OK, PGRES_TUPLES_OK:
+            if let result { return result }
+            throw PostgresError.connectionLost(lastMessage)
+        default:
+            defer { PQclear(result) }
+            let state = PQresultErrorField(result, CInt(UInt8(ascii: "C"))).map { String(cString: $0) } ?? ""
+            guard PQstatus(handle) == CONNECTION_OK else { throw PostgresError.connectionLost(lastMessage) }
+            throw PostgresError(state: state, message: lastMessage)
+        }
+    }
+}
+
+/// A query's values in the protocol's binary form, all in one piece of memory.
+private struct Parameters {
+    private var bytes: [CChar] = []
+    private var ends: [Int] = []
+    private var isNull: [Bool] = []
+
+    init(_ values: [SQLValue]) {
+        for value in values {
+            switch value {
+            case .null: break
+            case .integer(let number):
+                withUnsafeBytes(of: number.bigEndian) { bytes.append(contentsOf: $0.lazy.map { CChar(bitPattern: $0) }) }
+            case .text(let text): bytes.append(contentsOf: text.utf8.lazy.map { CChar(bitPattern: $0) })
+            case .bytes(let data): bytes.append(contentsOf: data.lazy.map { CChar(bitPattern: $0) })
+            }
+            ends.append(bytes.count)
+            if case .null = value { isNull.append(true) } else { isNull.append(false) }
+        }
+        bytes.append(0)  // so that an empty last value has an address, which tells it from null
+    }
+
+    func withPointers<Result>(
+        _ body: (_ values: [UnsafePointer<CChar>?], _ lengths: [CInt], _ formats: [CInt]) throws -> Result
+    ) rethrows -> Result {
+        try bytes.withUnsafeBufferPointer { memory in
+            var values: [UnsafePointer<CChar>?] = []
+            var lengths: [CInt] = []
+            var start = 0
+            for (end, isNull) in zip(ends, isNull) {
+                values.append(isNull ? nil : memory.baseAddress.map { $0 + start })
+                lengths.append(CInt(end - start))
+                start = end
+            }
+            return try body(values, lengths, Array(repeating: 1, count: ends.count))
+        }
+    }
+}
+
+/// The types of columns and values that the registry uses.
+/// Source: [PostgreSQL 15, pg_type.dat](https://github.com/postgres/postgres/blob/REL_15_STABLE/src/include/catalog/pg_type.dat).
+private enum PostgresType {
+    static let bool: Oid = 16
+    static let bytea: Oid = 17
+    static let name: Oid = 19
+    static let int8: Oid = 20
+    static let int2: Oid = 21
+    static let int4: Oid = 23
+    static let text: Oid = 25
+    static let varchar: Oid = 1043
+}
+
+extension SQLValue {
+    fileprivate var postgresType: Oid {
+        switch self {
+        case .integer, .null(.integer): PostgresType.int8
+        case .text, .null(.text): PostgresType.text
+        case .bytes, .null(.bytes): PostgresType.bytea
+        case .null(nil): 0
+        }
+    }
+
+    /// A column of a result in binary form.
+    init(_ result: OpaquePointer, _ row: CInt, _ column: CInt) throws {
+        guard PQgetisnull(result, row, column) == 0 else {
+            self = .null(nil)
+            return
+        }
+        let bytes = UnsafeRawBufferPointer(
+            start: PQgetvalue(result, row, column),
+            count: Int(PQgetlength(result, row, column))
+        )
+        switch PQftype(result, column) {
+        case PostgresType.int8, PostgresType.int4, PostgresType.int2, PostgresType.bool:
+            let isNegative = bytes.first.map { $0 & 0x80 != 0 } ?? false
+            self = .integer(bytes.reduce(isNegative ? -1 : 0) { $0 << 8 | Int64($1) })
+        case PostgresType.text, PostgresType.varchar, PostgresType.name:
+            self = .text(String(decoding: bytes, as: UTF8.self))
+        case PostgresType.bytea: self = .bytes([UInt8](bytes))
+        case let type: throw PostgresError(state: "XX000", message: "column \(column) has the type \(type)")
+        }
+    }
+}

@@ -1,0 +1,252 @@
+import Glibc
+package import Logging
+import NIOPosix
+import Synchronization
+
+/// PostgreSQL 15 or newer, through libpq. A bounded number of connections, each used by one thread at a time; more work
+/// waits for a bounded time in a bounded queue.
+///
+/// Work that was undone through no fault of its own (a deadlock, a lost connection, a server that restarts or hands over
+/// to another) is done again until its time is up. A commit whose answer was lost is looked up before anybody is told.
+package final class PostgresDatabase: SQLDatabase {
+    package struct Settings: Sendable {
+        /// A libpq connection string or URI; several hosts are tried in turn until one accepts writes.
+        /// Source: [PostgreSQL 15, 34.1.1](https://www.postgresql.org/docs/15/libpq-connect.html#LIBPQ-CONNSTRING).
+        package let url: String
+        /// Most connections.
+        package let connections: Int
+        /// Most pieces of work under way and waiting; more are refused at once.
+        package let queue: Int
+        /// How long a piece of work may wait and be tried again before it is refused.
+        package let patience: Duration
+        /// Whether statements are prepared once for each connection. PgBouncer before 1.21 cannot do it in transaction mode.
+        package let preparesStatements: Bool
+        /// Whether time limits are set on each connection; else they must be set on the role.
+        package let setsLimits: Bool
+
+        package init(
+            url: String,
+            connections: Int = 16,
+            queue: Int = 2000,
+            patience: Duration = .seconds(15),
+            preparesStatements: Bool = true,
+            setsLimits: Bool = true
+        ) {
+            (self.url, self.connections, self.queue) = (url, connections, queue)
+            (self.patience, self.preparesStatements) = (patience, preparesStatements)
+            self.setsLimits = setsLimits
+        }
+    }
+
+    /// What the pool tells, for metrics.
+    package struct Observer: Sendable {
+        /// Pieces of work under way and waiting.
+        package let load: @Sendable (Int) -> Void
+        package let retried: @Sendable () -> Void
+
+        package init(load: @escaping @Sendable (Int) -> Void, retried: @escaping @Sendable () -> Void) {
+            (self.load, self.retried) = (load, retried)
+        }
+    }
+
+    package let dialect = SQLDialect(
+        identity: "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+        bytes: "BYTEA",
+        integer: "BIGINT",
+        text: "TEXT COLLATE \"C\"",
+        tableOptions: "",
+        clusteredTableOptions: "",
+        // Tables cannot be altered while others wait for us for long: a change gives up instead, and is tried again.
+        schemaLock: ["SET LOCAL statement_timeout = 0", "SELECT 1 FROM pg_advisory_xact_lock(8319104478211829)"],
+        explain: "EXPLAIN ",
+        scan: "Seq Scan",
+        concurrentBatches: 2
+    )
+
+    private struct Pool {
+        /// A connection is used only by the thread that took it out.
+        var idle: [Handed] = []
+        var load = 0
+    }
+
+    /// Hands a connection from one thread to the next, which the mutex around it orders.
+    private struct Handed: @unchecked Sendable { let connection: PostgresConnection }
+
+    private let settings: Settings
+    private let threads: NIOThreadPool
+    private let pool = Mutex(Pool())
+    private let observer: Observer?
+    private let logger: Logger
+
+    /// Connects when it is first used.
+    package init(_ settings: Settings, observer: Observer? = nil, logger: Logger) {
+        self.settings = settings
+        self.observer = observer
+        self.logger = logger
+        threads = NIOThreadPool(numberOfThreads: settings.connections)
+        threads.start()
+    }
+
+    deinit { threads.shutdownGracefully { _ in } }
+
+    @discardableResult
+    package func write<Result: Sendable>(
+        _ body: @escaping @Sendable (any SQLTransaction) throws -> Result
+    ) async throws -> Result {
+        try await perform { connection, retry in
+            let id = try connection.begin()
+            let result = try self.undoing(connection) { try body(PostgresTransaction(connection)) }
+            do {
+                // The server answers ROLLBACK if an error was swallowed inside.
+                guard try connection.script("COMMIT") == "COMMIT" else { throw SQLError.failed("the commit was refused") }
+            } catch let error as PostgresError where error.meaning == .connectionLost {
+                guard try self.wasCommitted(id, on: connection.timeline, error) else { throw error }
+                retry.mustReplaceConnection = true
+            }
+            return result
+        }
+    }
+
+    package func read<Result: Sendable>(
+        _ body: @escaping @Sendable (any SQLTransaction) throws -> Result
+    ) async throws -> Result {
+        try await perform { connection, _ in try body(PostgresTransaction(connection)) }
+    }
+
+    package func snapshot<Result: Sendable>(
+        _ body: @escaping @Sendable (any SQLTransaction) throws -> Result
+    ) async throws -> Result {
+        try await perform { connection, _ in
+            try connection.script("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0")
+            return try self.undoing(connection) {
+                let result = try body(PostgresTransaction(connection))
+                try connection.script("COMMIT")
+                return result
+            }
+        }
+    }
+
+    /// - Throws: ``SQLError`` `.unavailable` if the server is older than 15 or cannot be reached.
+    package func checkServer() async throws {
+        let version = try await perform { connection, _ in connection.version }
+        guard version >= 150_000 else {
+            throw SQLError.failed("the server is PostgreSQL \(version / 10_000); at least 15 is needed")
+        }
+    }
+
+    // MARK: - The pool
+
+    private struct Attempt {
+        /// The connection broke after the work was done.
+        var mustReplaceConnection = false
+    }
+
+    private func perform<Result: Sendable>(
+        _ work: @escaping @Sendable (PostgresConnection, inout Attempt) throws -> Result
+    ) async throws -> Result {
+        let isAdmitted = pool.withLock { pool in
+            guard pool.load < settings.queue else { return false }
+            pool.load += 1
+            observer?.load(pool.load)
+            return true
+        }
+        guard isAdmitted else { throw SQLError.unavailable("\(settings.queue) requests wait for it already") }
+        defer {
+            pool.withLock { pool in
+                pool.load -= 1
+                observer?.load(pool.load)
+            }
+        }
+        let deadline = ContinuousClock.now + settings.patience
+        return try await threads.runIfActive { [self] in try tryUntil(deadline, work) }
+    }
+
+    private func tryUntil<Result>(
+        _ deadline: ContinuousClock.Instant,
+        _ work: (PostgresConnection, inout Attempt) throws -> Result
+    ) throws -> Result {
+        guard ContinuousClock.now < deadline else { throw SQLError.unavailable("no connection became free in time") }
+        var pause = Duration.milliseconds(5)
+        while true {
+            do {
+                return try once(work)
+            } catch let error as PostgresError {
+                guard error.meaning != .failed, error.meaning != .storageFull,
+                    ContinuousClock.now + pause < deadline
+                else { throw error.reported }
+                logger.debug("database work is tried again", metadata: ["reason": "\(error.message)"])
+            } catch SQLError.conflict where ContinuousClock.now + pause < deadline {
+                logger.debug("database work is tried again", metadata: ["reason": "conflict"])
+            }
+            observer?.retried()
+            usleep(UInt32(Double.random(in: 0.5...1) * pause.seconds * 1_000_000))
+            pause = min(pause * 2, .milliseconds(500))
+        }
+    }
+
+    private func once<Result>(_ work: (PostgresConnection, inout Attempt) throws -> Result) throws -> Result {
+        let connection = try pool.withLock { $0.idle.popLast() }?.connection ?? connect()
+        var attempt = Attempt()
+        do {
+            let result = try work(connection, &attempt)
+            if !attempt.mustReplaceConnection { giveBack(connection) }
+            return result
+        } catch let error as PostgresError where error.meaning == .connectionLost {
+            throw error  // and drop the connection
+        } catch {
+            giveBack(connection)
+            throw error
+        }
+    }
+
+    private func giveBack(_ connection: PostgresConnection) {
+        let handed = Handed(connection: connection)
+        pool.withLock { $0.idle.append(handed) }
+    }
+
+    private func connect() throws -> PostgresConnection {
+        try PostgresConnection(
+            settings.url,
+            setup: settings.setsLimits
+                ? "SET statement_timeout = '5s'; SET lock_timeout = '2s'; SET idle_in_transaction_session_timeout = '10s'"
+                : "",
+            preparesStatements: settings.preparesStatements
+        )
+    }
+
+    private func undoing<Result>(_ connection: PostgresConnection, _ body: () throws -> Result) throws -> Result {
+        do {
+            return try body()
+        } catch let error as PostgresError where error.meaning == .connectionLost {
+            throw error
+        } catch {
+            // If this fails the connection is lost, and with it the transaction.
+            try connection.script("ROLLBACK")
+            throw error
+        }
+    }
+
+    /// The answer to a commit was lost: asks another connection what became of the transaction.
+    ///
+    /// - Throws: ``SQLError`` `.outcomeUnknown` if that cannot be known.
+    private func wasCommitted(_ id: String, on timeline: String, _ error: PostgresError) throws -> Bool {
+        let deadline = ContinuousClock.now + settings.patience
+        while ContinuousClock.now < deadline {
+            usleep(20_000)
+            guard let connection = try? connect() else { continue }
+            // Only in one line of history does an id mean one transaction: a promoted server may not have ours at all.
+            guard connection.timeline == timeline else { break }
+            switch try? connection.script("SELECT coalesce(pg_xact_status('\(id)'::xid8), 'unknown')") {
+            case "committed": return true
+            case "aborted": return false
+            case "in progress", nil: continue
+            default: throw SQLError.outcomeUnknown(error.message)
+            }
+        }
+        throw SQLError.outcomeUnknown(error.message)
+    }
+}
+
+extension Duration {
+    fileprivate var seconds: Double { Double(components.seconds) + Double(components.attoseconds) / 1e18 }
+}
