@@ -22,6 +22,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),  // TLS
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),  // SQLite
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),  // the configuration file
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),  // S3
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),  // signals
     ],
     targets: [
@@ -43,7 +44,11 @@ let package = Package(
         .target(
             name: "BlobStorage",
             dependencies: [
-                "OCI", .product(name: "NIOCore", package: "swift-nio"),
+                "OCI", "CLibCrypto",
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ]
         ),

@@ -1,69 +1,130 @@
 package import NIOCore
 package import OCI
 
-/// Names an object. Random, made once and never used again: whoever deletes a key can never hit newer content.
-package struct StorageKey: Hashable, Sendable, CustomStringConvertible {
-    /// 16 bytes.
-    package let bytes: [UInt8]
-
-    package static func random() -> StorageKey {
-        var generator = SystemRandomNumberGenerator()
-        return StorageKey(bytes: (0..<16).map { _ in UInt8.random(in: .min ... .max, using: &generator) })
-    }
-
-    package init(bytes: [UInt8]) { self.bytes = bytes }
-
-    /// Nil unless the text is a ``description``.
-    package init?(_ text: some StringProtocol) {
-        guard let bytes = Hexadecimal.decode(Array(text.utf8)), bytes.count == 16 else { return nil }
-        self.bytes = bytes
-    }
-
-    package var description: String { Hexadecimal.encode(bytes) }
-}
-
 /// Keeps bytes under storage keys. It knows no digests and no repositories: which keys live is the metadata's to say.
 package protocol BlobStore: Sendable {
-    /// Begins the object of a new key, or goes on with an unpublished one: bytes from `offset` on are dropped.
+    /// Begins a new object.
     ///
-    /// - Throws: ``BlobStorageError``; `.missing` if fewer than `offset` bytes are there.
-    func makeWriter(for key: StorageKey, at offset: Int64) async throws -> any BlobWriter
+    /// - Parameters:
+    ///   - length: bytes that are going to be appended, where known.
+    ///   - keys: gives new keys, of which the metadata knows already that they may have to be deleted.
+    /// - Throws: ``BlobStorageError``.
+    func makeWriter(expecting length: Int64?, _ keys: @escaping KeySource) async throws -> any BlobWriter
 
-    /// - Throws: ``BlobStorageError`` `.missing`.
-    func open(_ key: StorageKey) async throws -> ObjectFile
+    /// Goes on with an unpublished object where its progress stood; what came after that is dropped.
+    ///
+    /// - Throws: ``BlobStorageError``; `.missing` if it is not there any more.
+    func makeWriter(continuing progress: ObjectProgress, expecting length: Int64?, _ keys: @escaping KeySource)
+        async throws -> any BlobWriter
+
+    /// An object of `size` bytes.
+    ///
+    /// - Throws: ``BlobStorageError`` `.missing` if it is not there or has another size, now or while it is read.
+    func open(_ key: StorageKey, size: Int64) async throws -> StoredObject
+
+    /// Whether there is an object, published or not. For audits.
+    func exists(_ key: StorageKey) async throws -> Bool
 
     /// Deletes an object. Deleting one that is not there is no error.
     func delete(_ key: StorageKey) async throws
+
+    /// Gives up an unpublished object, with all that was made for it.
+    func discard(_ progress: ObjectProgress) async throws
 
     /// Every object that there is, published or not, with its size in bytes. For audits: nothing is decided by it.
     func forEachObject(_ body: @escaping @Sendable (StorageKey, Int64) async throws -> Void) async throws
 
     /// Throws if nothing can be stored now.
     func checkHealth() async throws
+
+    /// Bytes that a request should bring to an upload at least, for the store to work well; 1 for any.
+    var preferredChunk: Int { get }
 }
+
+package typealias KeySource = @Sendable () async throws -> StorageKey
 
 /// Writes one object, from its first byte to its last. Used by one request at a time.
 package protocol BlobWriter: Sendable {
-    /// Writes the chunks behind what was written before and hashes them on the way: content is touched once.
+    /// Takes the chunks behind what was taken before and hashes them on the way: content is touched once.
     ///
     /// - Returns: the digester after the chunks.
-    /// - Throws: ``BlobStorageError``. What was written of the chunks is then dropped by the next ``append(_:hashing:)``.
+    /// - Throws: ``BlobStorageError``. What was taken of the chunks is then dropped by the next writer.
     func append(_ chunks: [ByteBuffer], hashing digester: Digester) async throws -> Digester
 
-    /// Returns when everything so far survives a power failure.
-    func makeDurable() async throws
+    /// What would survive a crash of this process now, if that is more than when last asked.
+    func takeCheckpoint() async -> Checkpoint?
+
+    /// Makes everything so far durable, so that another writer can go on.
+    func suspend() async throws -> ObjectProgress
+
+    /// Makes the object whole and durable, ready to be published.
+    ///
+    /// - Returns: its key.
+    func finish() async throws -> StorageKey
+
+    /// Gives up everything that this writer made and that is not part of what it went on with.
+    func abandon() async
+}
+
+/// How far an unpublished object has come.
+package struct ObjectProgress: Hashable, Sendable {
+    /// What a writer that finished here would publish.
+    package let key: StorageKey
+    /// Another key with bytes of this object.
+    package let tail: StorageKey?
+    /// Bytes of the object that are durable.
+    package let offset: Int64
+    /// The store's own notes.
+    package let state: [UInt8]
+
+    package init(key: StorageKey, tail: StorageKey? = nil, offset: Int64, state: [UInt8] = []) {
+        (self.key, self.tail, self.offset, self.state) = (key, tail, offset, state)
+    }
+}
+
+/// Progress and the hash of exactly the bytes up to there (`Digester.state`).
+package struct Checkpoint: Sendable {
+    package let progress: ObjectProgress
+    package let hashState: [UInt8]
+}
+
+/// An object that can be read, any part of it, any number of times.
+package enum StoredObject: Sendable {
+    /// The kernel can send it.
+    case file(ObjectFile)
+    case remote(RemoteObject)
+
+    /// Reads part of it from front to back.
+    package func reader(_ range: Range<Int64>) -> any ObjectReader {
+        switch self {
+        case .file(let file): FileReader(file: file, rest: range)
+        case .remote(let object): object.reader(range)
+        }
+    }
+}
+
+package protocol ObjectReader: AnyObject {
+    /// The next bytes, nil after the last.
+    ///
+    /// - Throws: ``BlobStorageError``, also if the object is shorter than it should be.
+    func next() async throws -> ByteBuffer?
 }
 
 package enum BlobStorageError: Error, Sendable, CustomStringConvertible {
     case missing(StorageKey)
     case full
+    /// The store cannot be reached or is overloaded; the same may work in a moment.
+    case unavailable(String)
     case failed(operation: String, errno: Int32)
+    case refused(String)
 
     package var description: String {
         switch self {
         case .missing(let key): "the object \(key) is missing or shorter than recorded"
         case .full: "the blob storage is full"
+        case .unavailable(let reason): "the blob storage is not available: \(reason)"
         case .failed(let operation, let code): "\(operation) failed: \(errorText(code))"
+        case .refused(let reason): "the blob storage refused: \(reason)"
         }
     }
 }

@@ -100,6 +100,9 @@ package struct ServerResponder: Responder {
         case BlobStorageError.full:
             logger.error("storage is full", metadata: ["request": "\(id)", "error": "\(error)"])
             return Self.full
+        case BlobStorageError.unavailable:
+            logger.error("the blob storage is not available", metadata: ["request": "\(id)", "error": "\(error)"])
+            return Self.unavailable
         default:
             switch MetadataStore.trouble(error) {
             case .storageFull:
@@ -126,7 +129,10 @@ package struct ServerResponder: Responder {
     }
 
     private static var unavailable: HTTPResponse {
-        let error = RegistryError(.unavailable, "The registry cannot do this just now. The same request may be sent again.")
+        let error = RegistryError(
+            .unavailable,
+            "The registry cannot do this just now. The same request may be sent again."
+        )
         return ErrorEnvelope.response(to: error, ["Retry-After": "2"])
     }
 

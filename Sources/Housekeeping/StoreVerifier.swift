@@ -110,30 +110,16 @@ package struct StoreVerifier: Sendable {
             return nil
         case .object(let bytes):
             let key = StorageKey(bytes: bytes)
-            let file: ObjectFile
             do {
-                file = try await blobs.open(key)
+                var digester = Digester(blob.digest.algorithm)
+                let reader = try await blobs.open(key, size: blob.size).reader(0..<blob.size)
+                while let chunk = try await reader.next() { chunk.withUnsafeReadableBytes { digester.update($0) } }
+                let found = digester.finalize()
+                return found == blob.digest ? nil : ("blob-corrupt", "its object \(key) hashes to \(found)")
             } catch BlobStorageError.missing {
-                return ("blob-missing", "its object \(key) is not there")
+                return ("blob-missing", "its object \(key) is not there, or has not \(blob.size) bytes")
             }
-            guard file.size == blob.size else {
-                return ("blob-corrupt", "its object \(key) has \(file.size) bytes instead of \(blob.size)")
-            }
-            let found = try await hash(file, with: blob.digest.algorithm)
-            return found == blob.digest ? nil : ("blob-corrupt", "its object \(key) hashes to \(found)")
         }
-    }
-
-    private func hash(_ file: ObjectFile, with algorithm: DigestAlgorithm) async throws -> Digest {
-        var digester = Digester(algorithm)
-        var offset: Int64 = 0
-        while offset < file.size {
-            let chunk = try await file.read(at: offset, count: 1 << 20)
-            guard chunk.readableBytes > 0 else { break }
-            chunk.withUnsafeReadableBytes { digester.update($0) }
-            offset += Int64(chunk.readableBytes)
-        }
-        return digester.finalize()
     }
 
     /// Objects whose key no row knows. A key is in the database before its object is in the store, so there is no
@@ -143,8 +129,8 @@ package struct StoreVerifier: Sendable {
         try await blobs.forEachObject { key, size in
             if try await !metadata.knows(key: key.bytes) {
                 // An upload may have been given up between the listing and the question; then the object is gone too.
-                guard let file = try? await blobs.open(key) else { return }
-                let detail = "an object of \(max(size, file.size)) bytes that no row knows"
+                guard try await blobs.exists(key) else { return }
+                let detail = "an object of \(size) bytes that no row knows"
                 found.append(Finding(kind: "stray-object", subject: "\(key)", detail: detail))
             }
         }

@@ -33,6 +33,7 @@ final class Batcher<Item: Sendable, Outcome: Sendable>: Sendable {
                 pending.underWay += 1
                 return true
             }
+            // Unstructured: who submits must not wait for, nor cancel, what others submitted after it.
             if starts { Task { await drain() } }
         }
     }

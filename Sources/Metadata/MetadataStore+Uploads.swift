@@ -11,10 +11,23 @@ package struct UploadRecord: Hashable, Sendable {
     package let hashState: [UInt8]
     /// Where they are; ``BlobLocation/inline(_:)`` while they are few.
     package let location: BlobLocation
+    /// Another key with bytes of the upload.
+    package let tail: [UInt8]?
+    /// The blob store's own notes.
+    package let storageState: [UInt8]
 
-    package init(id: [UInt8], repository: RepositoryName, received: Int64, hashState: [UInt8], location: BlobLocation) {
+    package init(
+        id: [UInt8],
+        repository: RepositoryName,
+        received: Int64,
+        hashState: [UInt8],
+        location: BlobLocation,
+        tail: [UInt8]? = nil,
+        storageState: [UInt8] = []
+    ) {
         (self.id, self.repository, self.received) = (id, repository, received)
         (self.hashState, self.location) = (hashState, location)
+        (self.tail, self.storageState) = (tail, storageState)
     }
 }
 
@@ -31,14 +44,15 @@ extension MetadataStore {
             case .inline(let bytes): (key, data) = (nil, bytes)
             case .object(let bytes): (key, data) = (bytes, nil)
             }
-            if let key {
+            let keys = [key, upload.tail].compactMap(\.self)
+            if !keys.isEmpty {
                 try db.run(
                     """
                     UPDATE object_trash SET delete_after = \(db.now + 2 * lifetime)
-                    WHERE skey = \(key) AND claimed_until IS NULL
+                    WHERE skey IN \(list: keys) AND claimed_until IS NULL
                     """
                 )
-                guard db.changes == 1 else {
+                guard db.changes == keys.count else {
                     throw RegistryError(
                         .blobUploadUnknown,
                         "The upload took too long and was given up; start it again."
@@ -47,11 +61,13 @@ extension MetadataStore {
             }
             try db.run(
                 """
-                INSERT INTO upload_session (id, repository, received, hash_state, skey, inline_data, expires_at)
+                INSERT INTO upload_session
+                    (id, repository, received, hash_state, skey, inline_data, expires_at, tail_key, storage_state)
                 VALUES (\(upload.id), \(upload.repository), \(upload.received), \(upload.hashState), \(optional: key), \(optional: data),
-                    \(db.now + lifetime))
+                    \(db.now + lifetime), \(optional: upload.tail), \(upload.storageState))
                 ON CONFLICT (id) DO UPDATE SET received = excluded.received, hash_state = excluded.hash_state,
-                    skey = excluded.skey, inline_data = excluded.inline_data, expires_at = excluded.expires_at
+                    skey = excluded.skey, inline_data = excluded.inline_data, expires_at = excluded.expires_at,
+                    tail_key = excluded.tail_key, storage_state = excluded.storage_state
                 """
             )
         }
@@ -62,7 +78,7 @@ extension MetadataStore {
         try await database.read { db in
             let rows = try db.run(
                 """
-                SELECT received, hash_state, skey, inline_data FROM upload_session
+                SELECT received, hash_state, skey, inline_data, tail_key, storage_state FROM upload_session
                 WHERE id = \(id) AND repository = \(repository) AND expires_at > \(db.now)
                 """
             )
@@ -74,7 +90,9 @@ extension MetadataStore {
                     repository: repository,
                     received: row.int(0),
                     hashState: row.bytes(1),
-                    location: location
+                    location: location,
+                    tail: row.optionalBytes(4),
+                    storageState: row.optionalBytes(5) ?? []
                 )
             }
         }

@@ -7,7 +7,7 @@ import Telemetry
 /// A blob's bytes, ready to be sent.
 package enum BlobContent: Sendable {
     case bytes([UInt8])
-    case file(ObjectFile)
+    case object(StoredObject)
 }
 
 extension Registry {
@@ -24,9 +24,7 @@ extension Registry {
         case .inline(let bytes):
             return (record.size, .bytes(bytes))
         case .object(let key):
-            let file = try await blobs.open(StorageKey(bytes: key))
-            guard file.size == record.size else { throw BlobStorageError.missing(StorageKey(bytes: key)) }
-            return (record.size, .file(file))
+            return (record.size, .object(try await blobs.open(StorageKey(bytes: key), size: record.size)))
         }
     }
 

@@ -52,7 +52,7 @@ extension Registry {
         return try await uploads.exclusively(known) {
             var upload = try await load(id, in: grant.repository)
             try await receive(chunk, into: &upload, in: grant.repository)
-            try await save(upload, in: grant.repository)
+            try await save(&upload, in: grant.repository)
             return upload.received
         }
     }
@@ -72,7 +72,7 @@ extension Registry {
             if upload.received == 0 { upload.restart(with: digest.algorithm) }
             try await receive(chunk, into: &upload, in: grant.repository)
             do {
-                try await publish(upload, as: digest, in: grant.repository)
+                try await publish(&upload, as: digest, in: grant.repository)
             } catch let error as RegistryError {
                 uploads.end(known)
                 try await discard(upload)
@@ -110,8 +110,8 @@ extension Registry {
         return Upload(id: id, algorithm: algorithm)
     }
 
-    private func save(_ upload: Upload, in repository: RepositoryName) async throws {
-        try await upload.makeDurable(in: blobs)
+    private func save(_ upload: inout Upload, in repository: RepositoryName) async throws {
+        try await upload.suspend()
         try await metadata.save(upload.record(in: repository))
     }
 
@@ -133,28 +133,30 @@ extension Registry {
                 defer { metrics.inFlight.add(-1) }
                 try await upload.append(
                     chunk.body,
+                    length: chunk.length,
                     limit: limit,
                     counting: { metrics.uploadedBytes.add($0) },
                     to: blobs,
-                    keys
+                    keys,
+                    checkpoint: { try await metadata.save($0.record(in: repository, at: $1)) }
                 )
             }
         } catch is RegistryError {
-            try await rollBack(upload, to: before)
+            try await rollBack(upload, to: before, in: repository)
             throw RegistryError(.sizeInvalid, "The blob is larger than this registry accepts (\(limit) bytes).")
         } catch let error as BlobStorageError {
-            try await rollBack(upload, to: before)
+            try await rollBack(upload, to: before, in: repository)
             throw error
         } catch {
             // The client went away: it may come back, ask for the offset and go on.
-            if upload.received > before.received { try await save(upload, in: repository) }
+            if upload.received > before.received { try await save(&upload, in: repository) }
             throw error
         }
         if let range = chunk.range {
             do {
                 try Self.check(upload.received - before.received, fills: range)
             } catch {
-                try await rollBack(upload, to: before)
+                try await rollBack(upload, to: before, in: repository)
                 throw error
             }
         }
@@ -169,54 +171,64 @@ extension Registry {
         }
     }
 
-    /// Forgets a chunk that was refused: the session stands where it stood. Only a key that the chunk itself took is
-    /// given up; an older one keeps the bytes before the chunk, and what follows them is cut off by the next writer.
-    private func rollBack(_ upload: Upload, to before: Upload) async throws {
-        if before.key == nil, let key = upload.key { try await abandon(key) }
+    /// Forgets a chunk that was refused: the session stands where it stood.
+    private func rollBack(_ upload: Upload, to before: Upload, in repository: RepositoryName) async throws {
+        await upload.writer?.abandon()
+        // The row may have gone on with the chunk's first parts.
+        if try await metadata.upload(upload.id.bytes, in: repository).map({ $0.received > before.received }) == true {
+            if before.received > 0 {
+                try await metadata.save(before.record(in: repository))
+            } else {
+                try await metadata.deleteUpload(upload.id.bytes)
+            }
+        }
     }
 
-    private func publish(_ upload: Upload, as digest: Digest, in repository: RepositoryName) async throws {
-        let found = try await hash(upload, with: digest.algorithm)
-        guard found == digest else {
-            throw RegistryError(
-                .digestInvalid,
-                "The content's digest is \(found), not \(digest); nothing was stored.",
-                detail: ["expected": "\(digest)", "actual": "\(found)"]
-            )
+    private func publish(_ upload: inout Upload, as digest: Digest, in repository: RepositoryName) async throws {
+        let isHashed = upload.digester.algorithm == digest.algorithm
+        if isHashed, upload.digester.finalize() != digest { throw Self.wrong(upload.digester.finalize(), digest) }
+        let location = try await upload.finish(in: blobs, keys)
+        if !isHashed {
+            let found = try await hash(location, size: upload.received, with: digest.algorithm)
+            guard found == digest else { throw Self.wrong(found, digest) }
         }
-        try await upload.makeDurable(in: blobs)
         let isNew = try await metadata.commit(
-            FinishedUpload(
-                digest,
-                size: upload.received,
-                at: upload.location,
-                session: upload.id.bytes,
-                in: repository
-            )
+            FinishedUpload(digest, size: upload.received, at: location, session: upload.id.bytes, in: repository)
         )
         metrics.uploads.add(1, isNew ? "stored" : "deduplicated")
-        if !isNew, let key = upload.key { try await abandon(key) }
+        if !isNew, case .object(let key) = location { try await abandon(StorageKey(bytes: key)) }
     }
 
-    /// The digest of what was received. Reads it again only if the session was opened for another algorithm.
-    private func hash(_ upload: Upload, with algorithm: DigestAlgorithm) async throws -> Digest {
-        guard upload.digester.algorithm != algorithm else { return upload.digester.finalize() }
-        guard let key = upload.key else { return Digest(hashing: upload.inline, with: algorithm) }
-        let file = try await blobs.open(key)
-        var digester = Digester(algorithm)
-        var offset: Int64 = 0
-        while offset < upload.received {
-            let chunk = try await file.read(at: offset, count: Int(min(1 << 20, upload.received - offset)))
-            guard chunk.readableBytes > 0 else { throw BlobStorageError.missing(key) }
-            chunk.withUnsafeReadableBytes { digester.update($0) }
-            offset += Int64(chunk.readableBytes)
+    private static func wrong(_ found: Digest, _ expected: Digest) -> RegistryError {
+        RegistryError(
+            .digestInvalid,
+            "The content's digest is \(found), not \(expected); nothing was stored.",
+            detail: ["expected": "\(expected)", "actual": "\(found)"]
+        )
+    }
+
+    /// The digest of what was received, read again because the session was opened for another algorithm.
+    private func hash(_ location: BlobLocation, size: Int64, with algorithm: DigestAlgorithm) async throws -> Digest {
+        switch location {
+        case .inline(let bytes): return Digest(hashing: bytes, with: algorithm)
+        case .object(let key):
+            var digester = Digester(algorithm)
+            let reader = try await blobs.open(StorageKey(bytes: key), size: size).reader(0..<size)
+            while let chunk = try await reader.next() { chunk.withUnsafeReadableBytes { digester.update($0) } }
+            return digester.finalize()
         }
-        return digester.finalize()
     }
 
     private func discard(_ upload: Upload) async throws {
         try await metadata.deleteUpload(upload.id.bytes)
-        if let key = upload.key { try await abandon(key) }
+        await upload.writer?.abandon()
+        guard let saved = upload.saved else { return }
+        do {
+            try await blobs.discard(saved)
+            try await metadata.forgetKey(saved.key.bytes)
+        } catch {
+            logger.notice("unpublished object left to the collector", metadata: ["error": "\(error)"])
+        }
     }
 
     /// Deletes an object that was never published. Its key is in the trash, so a failure here loses only time: the

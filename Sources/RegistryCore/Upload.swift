@@ -13,8 +13,9 @@ struct Upload {
     private(set) var digester: Digester
     /// Bytes stay here until they are too many for the database; then they move to an object.
     private(set) var inline: [UInt8] = []
-    private(set) var key: StorageKey?
-    private var writer: (any BlobWriter)?
+    /// The object as far as an earlier request left it.
+    private(set) var saved: ObjectProgress?
+    private(set) var writer: (any BlobWriter)?
 
     /// Bytes that are hashed and written in one go. Larger saves little, and each upload holds as many in memory.
     private static let batchSize = 256 * 1024
@@ -32,21 +33,31 @@ struct Upload {
         received = record.received
         switch record.location {
         case .inline(let bytes): inline = bytes
-        case .object(let key): self.key = StorageKey(bytes: key)
+        case .object(let key):
+            saved = ObjectProgress(
+                key: StorageKey(bytes: key),
+                tail: record.tail.map { StorageKey(bytes: $0) },
+                offset: record.received,
+                state: record.storageState
+            )
         }
     }
 
-    func record(in repository: RepositoryName) -> UploadRecord {
-        UploadRecord(
+    /// What a later request needs to go on.
+    ///
+    /// - Parameter checkpoint: how far the object had come a moment ago; nil for all that was received, which is ``saved``.
+    func record(in repository: RepositoryName, at checkpoint: Checkpoint? = nil) -> UploadRecord {
+        let progress = checkpoint?.progress ?? saved
+        return UploadRecord(
             id: id.bytes,
             repository: repository,
-            received: received,
-            hashState: digester.state,
-            location: location
+            received: progress?.offset ?? received,
+            hashState: checkpoint?.hashState ?? digester.state,
+            location: progress.map { .object($0.key.bytes) } ?? .inline(inline),
+            tail: progress?.tail?.bytes,
+            storageState: progress?.state ?? []
         )
     }
-
-    var location: BlobLocation { key.map { .object($0.bytes) } ?? .inline(inline) }
 
     /// Switches to another algorithm; possible while nothing was received.
     mutating func restart(with algorithm: DigestAlgorithm) {
@@ -56,14 +67,20 @@ struct Upload {
 
     /// Takes a body to its end, in batches: each is hashed and written while the next one arrives from the network.
     ///
-    /// - Parameter limit: most bytes that the whole upload may have.
+    /// - Parameters:
+    ///   - length: bytes of the body, where known.
+    ///   - limit: most bytes that the whole upload may have.
+    ///   - checkpoint: called when more than before would survive a crash.
     mutating func append(
         _ body: BodyReader,
+        length: Int64?,
         limit: Int64,
         counting count: (Int64) -> Void,
         to blobs: any BlobStore,
-        _ keys: KeyPool
+        _ keys: KeyPool,
+        checkpoint: (Upload, Checkpoint) async throws -> Void
     ) async throws {
+        let expected = length.map { $0 + received }
         var batch: [ByteBuffer] = []
         var size = 0
         while let chunk = try await body() {
@@ -74,20 +91,22 @@ struct Upload {
             batch.append(chunk)
             size += chunk.readableBytes
             guard size >= Self.batchSize else { continue }
-            try await write(batch, size, to: blobs, keys)
+            try await write(batch, size, of: expected, to: blobs, keys)
+            if let reached = await writer?.takeCheckpoint() { try await checkpoint(self, reached) }
             batch.removeAll(keepingCapacity: true)
             size = 0
         }
-        if size > 0 { try await write(batch, size, to: blobs, keys) }
+        if size > 0 { try await write(batch, size, of: expected, to: blobs, keys) }
     }
 
     private mutating func write(
         _ chunks: [ByteBuffer],
         _ size: Int,
+        of expected: Int64?,
         to blobs: any BlobStore,
         _ keys: KeyPool
     ) async throws {
-        if key == nil, inline.count + size <= MetadataStore.maximumInlineSize {
+        if saved == nil, writer == nil, inline.count + size <= MetadataStore.maximumInlineSize {
             for chunk in chunks {
                 inline.append(contentsOf: chunk.readableBytesView)
                 chunk.withUnsafeReadableBytes { digester.update($0) }
@@ -95,32 +114,39 @@ struct Upload {
             received += Int64(size)
             return
         }
-        digester = try await writer(for: blobs, keys).append(chunks, hashing: digester)
+        digester = try await writer(for: blobs, expected, keys).append(chunks, hashing: digester)
         received += Int64(size)
     }
 
-    private mutating func writer(for blobs: any BlobStore, _ keys: KeyPool) async throws -> any BlobWriter {
+    private mutating func writer(for blobs: any BlobStore, _ expected: Int64?, _ keys: KeyPool) async throws
+        -> any BlobWriter
+    {
         if let writer { return writer }
         let opened: any BlobWriter
-        if let key {
-            opened = try await blobs.makeWriter(for: key, at: received)
+        if let saved {
+            let rest = expected.map { $0 - saved.offset }
+            opened = try await blobs.makeWriter(continuing: saved, expecting: rest) { try await keys.take() }
         } else {
-            let fresh = try await keys.take()
-            opened = try await blobs.makeWriter(for: fresh, at: 0)
+            opened = try await blobs.makeWriter(expecting: expected) { try await keys.take() }
             // Hashed when they arrived; a digester of their own keeps them from being counted twice.
             _ = try await opened.append([ByteBuffer(bytes: inline)], hashing: Digester(digester.algorithm))
-            key = fresh
             inline = []
         }
         writer = opened
         return opened
     }
 
-    /// Returns when the object holds exactly what was received and survives a power failure.
-    func makeDurable(in blobs: any BlobStore) async throws {
-        guard let key else { return }
+    /// Returns when everything that was received is durable and ``saved`` says where.
+    mutating func suspend() async throws {
+        guard let writer else { return }
+        saved = try await writer.suspend()
+        self.writer = nil
+    }
+
+    /// Returns when the blob's bytes are whole and durable: where they are.
+    mutating func finish(in blobs: any BlobStore, _ keys: KeyPool) async throws -> BlobLocation {
+        if saved == nil, writer == nil { return .inline(inline) }
         // Opened where the upload stands, so that what a refused or interrupted chunk left behind is cut off.
-        let writer = if let writer { writer } else { try await blobs.makeWriter(for: key, at: received) }
-        try await writer.makeDurable()
+        return .object(try await writer(for: blobs, nil, keys).finish().bytes)
     }
 }

@@ -27,7 +27,10 @@ struct MetadataStoreTests {
         }
     }
 
-    @Test("publishes an object's key: it leaves the trash in the same commit, and the loser of a race stays there", arguments: Engine.available)
+    @Test(
+        "publishes an object's key: it leaves the trash in the same commit, and the loser of a race stays there",
+        arguments: Engine.available
+    )
     func keys(_ engine: Engine) async throws {
         try await engine.withStore { store, _ in
             let (digest, _) = content("layer")
@@ -80,7 +83,10 @@ struct MetadataStoreTests {
         }
     }
 
-    @Test("extends the lease of an unreferenced blob when it promises, so that a HEAD is good for the window", arguments: Engine.available)
+    @Test(
+        "extends the lease of an unreferenced blob when it promises, so that a HEAD is good for the window",
+        arguments: Engine.available
+    )
     func promises(_ engine: Engine) async throws {
         try await engine.withStore { store, database in
             let (digest, bytes) = content("config")
@@ -96,7 +102,10 @@ struct MetadataStoreTests {
         }
     }
 
-    @Test("opens the indexes that listed a manifest before it was pushed, and lists it as missing when it goes", arguments: Engine.available)
+    @Test(
+        "opens the indexes that listed a manifest before it was pushed, and lists it as missing when it goes",
+        arguments: Engine.available
+    )
     func sparseIndex(_ engine: Engine) async throws {
         try await engine.withStore { store, database in
             let (config, bytes) = content("{}")

@@ -42,8 +42,14 @@ struct TidyTests {
         let words = [
             "TODO", "FIXME", "try!", "@unchecked Sendable", "fatalError(", "DispatchQueue", "Task.detached", " Task {",
         ]
+        // What the compiler cannot check for us says right above why it is sound.
+        let reasons = [" Task {": "// Unstructured: ", "@unchecked Sendable": "// Unchecked: "]
         for (number, line) in file.lines.enumerated() {
-            for word in words { #expect(!line.contains(word), "\(file.path):\(number + 1) holds \(word)") }
+            for word in words where line.contains(word) {
+                let above = number > 0 ? file.lines[number - 1].drop { $0 == " " } : ""
+                let hasReason = reasons[word].map { above.hasPrefix($0) } ?? false
+                #expect(hasReason, "\(file.path):\(number + 1) holds \(word)")
+            }
         }
     }
 

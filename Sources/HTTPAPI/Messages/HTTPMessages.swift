@@ -1,4 +1,4 @@
-package import BlobStorage
+import BlobStorage
 import HTTPSyntax
 import NIOCore
 import NIOHTTP1
@@ -7,8 +7,6 @@ import NIOHTTP1
 package protocol Responder: Sendable {
     func respond(to request: HTTPRequest) async -> HTTPResponse
 }
-
-package typealias OpenFile = ObjectFile
 
 /// A request, with its target taken apart. Its body is read from the connection while it is handled.
 package struct HTTPRequest {
@@ -42,13 +40,13 @@ package struct HTTPResponse: Sendable {
     enum Body: Sendable {
         case none
         case bytes(ByteBuffer)
-        case file(OpenFile, Range<Int64>)
+        case object(StoredObject, Range<Int64>)
 
         var count: Int64 {
             switch self {
             case .none: 0
             case .bytes(let bytes): Int64(bytes.readableBytes)
-            case .file(_, let range): range.upperBound - range.lowerBound
+            case .object(_, let range): range.upperBound - range.lowerBound
             }
         }
     }

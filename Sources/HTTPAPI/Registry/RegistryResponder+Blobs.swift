@@ -63,7 +63,7 @@ extension BlobContent {
     fileprivate func body(_ range: Range<Int64>) -> HTTPResponse.Body {
         switch self {
         case .bytes(let bytes): .bytes(ByteBuffer(bytes: bytes[Int(range.lowerBound)..<Int(range.upperBound)]))
-        case .file(let file): .file(file, range)
+        case .object(let object): .object(object, range)
         }
     }
 }

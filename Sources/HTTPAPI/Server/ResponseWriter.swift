@@ -45,9 +45,10 @@ struct ResponseWriter: Sendable {
             switch body {
             case .none: break
             case .bytes(let bytes): channel.write(HTTPServerResponsePart.body(.byteBuffer(bytes)), promise: nil)
-            case .file(let file, let range):
-                try await forEachPiece(of: file, range) {
-                    try await channel.writeAndFlush(HTTPServerResponsePart.body(.byteBuffer($0))).get()
+            case .object(let object, let range):
+                let reader = object.reader(range)
+                while let piece = try await reader.next() {
+                    try await channel.writeAndFlush(HTTPServerResponsePart.body(.byteBuffer(piece))).get()
                 }
             }
             try await channel.writeAndFlush(HTTPServerResponsePart.end(nil)).get()
@@ -67,13 +68,15 @@ struct ResponseWriter: Sendable {
         case .bytes(let bytes):
             channel.write(head, promise: nil)
             try await channel.writeAndFlush(bytes).get()
-        case .file(let file, let range):
+        case .object(.file(let file), let range) where sendsFiles:
             channel.write(head, promise: nil)
-            if sendsFiles {
-                try await send(file, range)
-            } else {
-                try await forEachPiece(of: file, range) { try await channel.writeAndFlush($0).get() }
-            }
+            try await send(file, range)
+        case .object(let object, let range):
+            // Flushed with the first piece, each of which waits until the one before has gone: memory stays bounded.
+            channel.write(head, promise: nil)
+            let reader = object.reader(range)
+            while let piece = try await reader.next() { try await channel.writeAndFlush(piece).get() }
+            if range.isEmpty { try await channel.writeAndFlush(ByteBuffer()).get() }
         }
     }
 
@@ -86,7 +89,7 @@ struct ResponseWriter: Sendable {
 
     /// Sends part of a file without copying it, a piece at a time, each only when the one before has gone: a client
     /// that reads slowly is still seen to read.
-    private func send(_ file: OpenFile, _ range: Range<Int64>) async throws {
+    private func send(_ file: ObjectFile, _ range: Range<Int64>) async throws {
         for start in stride(from: range.lowerBound, to: range.upperBound, by: 1 << 20) {
             let region = try file.region(start..<min(start + 1 << 20, range.upperBound))
             defer { try? region.fileHandle.close() }  // a duplicate for reading: closing it can lose nothing
@@ -94,26 +97,7 @@ struct ResponseWriter: Sendable {
         }
         if range.isEmpty { try await channel.writeAndFlush(ByteBuffer()).get() }
     }
-
-    /// Reads part of a file, a piece at a time, each only when the one before has gone: memory stays bounded.
-    private func forEachPiece(
-        of file: OpenFile,
-        _ range: Range<Int64>,
-        _ body: (ByteBuffer) async throws -> Void
-    ) async throws {
-        var offset = range.lowerBound
-        while offset < range.upperBound {
-            let bytes = try await file.read(at: offset, count: Int(min(256 * 1024, range.upperBound - offset)))
-            guard bytes.readableBytes > 0 else { throw FileShrunk() }
-            offset += Int64(bytes.readableBytes)
-            try await body(bytes)
-        }
-        if range.isEmpty { try await body(ByteBuffer()) }
-    }
 }
-
-/// A file ended before the length that was promised; the connection is cut so that the client notices.
-struct FileShrunk: Error {}
 
 /// An answer's header would end early or begin another one: a defect, stopped before it splits a response.
 struct UnwritableHeader: Error {

@@ -151,7 +151,9 @@ private struct Parameters {
             switch value {
             case .null: break
             case .integer(let number):
-                withUnsafeBytes(of: number.bigEndian) { bytes.append(contentsOf: $0.lazy.map { CChar(bitPattern: $0) }) }
+                withUnsafeBytes(of: number.bigEndian) {
+                    bytes.append(contentsOf: $0.lazy.map { CChar(bitPattern: $0) })
+                }
             case .text(let text): bytes.append(contentsOf: text.utf8.lazy.map { CChar(bitPattern: $0) })
             case .bytes(let data): bytes.append(contentsOf: data.lazy.map { CChar(bitPattern: $0) })
             }

@@ -98,7 +98,9 @@ package final class PostgresDatabase: SQLDatabase {
             let result = try self.undoing(connection) { try body(PostgresTransaction(connection)) }
             do {
                 // The server answers ROLLBACK if an error was swallowed inside.
-                guard try connection.script("COMMIT") == "COMMIT" else { throw SQLError.failed("the commit was refused") }
+                guard try connection.script("COMMIT") == "COMMIT" else {
+                    throw SQLError.failed("the commit was refused")
+                }
             } catch let error as PostgresError where error.meaning == .connectionLost {
                 guard try self.wasCommitted(id, on: connection.timeline, error) else { throw error }
                 retry.mustReplaceConnection = true

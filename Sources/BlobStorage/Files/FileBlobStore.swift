@@ -7,8 +7,8 @@ import Synchronization
 /// Objects as files: `objects/<first two digits of the key>/<key>`, written in place once and never renamed.
 package struct FileBlobStore: BlobStore {
     private let root: String
-    private let threads: NIOThreadPool
-    private let syncs: Bool
+    fileprivate let threads: NIOThreadPool
+    fileprivate let syncs: Bool
 
     /// Makes the folders if they are missing.
     ///
@@ -27,22 +27,28 @@ package struct FileBlobStore: BlobStore {
         try Self.sync(folder: root)
     }
 
-    private func folder(_ key: StorageKey) -> String { "\(root)/\(Hexadecimal.encode(key.bytes.prefix(1)))" }
-    private func path(_ key: StorageKey) -> String { "\(folder(key))/\(key)" }
+    fileprivate func folder(_ key: StorageKey) -> String { "\(root)/\(Hexadecimal.encode(key.bytes.prefix(1)))" }
+    private func path(_ key: StorageKey) -> String { "\(root)/\(key.path)" }
 
-    package func makeWriter(for key: StorageKey, at offset: Int64) async throws -> any BlobWriter {
+    package func makeWriter(expecting length: Int64?, _ keys: @escaping KeySource) async throws -> any BlobWriter {
+        try await open(try await keys(), at: 0)
+    }
+
+    package func makeWriter(
+        continuing progress: ObjectProgress,
+        expecting length: Int64?,
+        _ keys: @escaping KeySource
+    ) async throws -> any BlobWriter {
+        try await open(progress.key, at: progress.offset)
+    }
+
+    private func open(_ key: StorageKey, at offset: Int64) async throws -> FileBlobWriter {
         try await threads.runIfActive { [self] in
             let descriptor = Glibc.open(path(key), O_WRONLY | O_CLOEXEC | (offset == 0 ? O_CREAT : 0), 0o640)
             guard descriptor >= 0 else {
                 throw errno == ENOENT ? BlobStorageError.missing(key) : Self.error("open")
             }
-            let writer = FileBlobWriter(
-                descriptor: descriptor,
-                folder: folder(key),
-                offset: offset,
-                threads: threads,
-                syncs: syncs
-            )
+            let writer = FileBlobWriter(store: self, key: key, descriptor: descriptor, offset: offset)
             var status = stat()
             guard fstat(descriptor, &status) == 0 else { throw Self.error("fstat") }
             guard Int64(status.st_size) >= offset else { throw BlobStorageError.missing(key) }
@@ -53,10 +59,20 @@ package struct FileBlobStore: BlobStore {
         }
     }
 
-    package func open(_ key: StorageKey) async throws -> ObjectFile {
+    package func open(_ key: StorageKey, size: Int64) async throws -> StoredObject {
         // Quick enough to stay on this thread: the folder's entry is in memory or one read away.
-        try ObjectFile(path: path(key), key: key, threads: threads)
+        let file = try ObjectFile(path: path(key), key: key, threads: threads)
+        guard file.size == size else { throw BlobStorageError.missing(key) }
+        return .file(file)
     }
+
+    package func exists(_ key: StorageKey) async throws -> Bool {
+        try await threads.runIfActive { [self] in access(path(key), F_OK) == 0 }
+    }
+
+    package func discard(_ progress: ObjectProgress) async throws { try await delete(progress.key) }
+
+    package var preferredChunk: Int { 1 }
 
     package func delete(_ key: StorageKey) async throws {
         try await threads.runIfActive { [self] in
@@ -109,24 +125,22 @@ package struct FileBlobStore: BlobStore {
 
 /// Writes one file. Its descriptor closes with it.
 private final class FileBlobWriter: BlobWriter {
+    private let store: FileBlobStore
+    private let key: StorageKey
     private let descriptor: CInt
-    private let folder: String
-    private let threads: NIOThreadPool
-    private let syncs: Bool
+    private let start: Int64
     private let offset: Mutex<Int64>
 
-    init(descriptor: CInt, folder: String, offset: Int64, threads: NIOThreadPool, syncs: Bool) {
-        self.descriptor = descriptor
-        self.folder = folder
+    init(store: FileBlobStore, key: StorageKey, descriptor: CInt, offset: Int64) {
+        (self.store, self.key, self.descriptor) = (store, key, descriptor)
+        start = offset
         self.offset = Mutex(offset)
-        self.threads = threads
-        self.syncs = syncs
     }
 
     deinit { close(descriptor) }
 
     func append(_ chunks: [ByteBuffer], hashing digester: Digester) async throws -> Digester {
-        try await threads.runIfActive { [self] in
+        try await store.threads.runIfActive { [self] in
             var digester = digester
             let start = offset.withLock { $0 }
             var position = start
@@ -159,11 +173,30 @@ private final class FileBlobWriter: BlobWriter {
         }
     }
 
-    func makeDurable() async throws {
-        guard syncs else { return }
-        try await threads.runIfActive { [self] in
+    /// A file that was cut off by a crash is gone on with where it was last suspended.
+    func takeCheckpoint() async -> Checkpoint? { nil }
+
+    func suspend() async throws -> ObjectProgress {
+        try await sync()
+        return ObjectProgress(key: key, offset: offset.withLock { $0 })
+    }
+
+    func finish() async throws -> StorageKey {
+        try await sync()
+        return key
+    }
+
+    /// Only an object that began here: one that was gone on with is cut off where it stood by its next writer.
+    func abandon() async {
+        guard start == 0 else { return }
+        try? await store.delete(key)  // the key is in the trash: the collector tries again
+    }
+
+    private func sync() async throws {
+        guard store.syncs else { return }
+        try await store.threads.runIfActive { [self] in
             guard fsync(descriptor) == 0 else { throw FileBlobStore.error("fsync") }
-            try FileBlobStore.sync(folder: folder)
+            try FileBlobStore.sync(folder: store.folder(key))
         }
     }
 }

@@ -54,6 +54,27 @@ package final class ObjectFile: Sendable {
     }
 }
 
+/// Reads part of a file, a piece at a time.
+final class FileReader: ObjectReader {
+    private let file: ObjectFile
+    private var rest: Range<Int64>
+
+    init(file: ObjectFile, rest: Range<Int64>) { (self.file, self.rest) = (file, rest) }
+
+    func next() async throws -> ByteBuffer? {
+        guard !rest.isEmpty else { return nil }
+        let bytes = try await file.read(
+            at: rest.lowerBound,
+            count: Int(min(256 * 1024, rest.upperBound - rest.lowerBound))
+        )
+        guard bytes.readableBytes > 0 else {
+            throw BlobStorageError.refused("a file ended before the length that it had")
+        }
+        rest = rest.lowerBound + Int64(bytes.readableBytes)..<rest.upperBound
+        return bytes
+    }
+}
+
 func errorText(_ code: CInt) -> String {
     var text = [CChar](repeating: 0, count: 128)
     guard strerror_r(code, &text, text.count) == 0 else { return "error \(code)" }

@@ -1,0 +1,88 @@
+import AsyncHTTPClient
+import Logging
+import NIOCore
+import NIOHTTP1
+
+/// An object that the store sends.
+package struct RemoteObject: Sendable {
+    let client: S3Client
+    package let key: StorageKey
+    /// Bytes.
+    package let size: Int64
+
+    func reader(_ range: Range<Int64>) -> any ObjectReader { RemoteReader(self, range) }
+}
+
+/// Reads part of an object as the store sends it: no faster than it is asked for, and no further when it is let go. What
+/// breaks off is asked for again from there on.
+final class RemoteReader: ObjectReader {
+    private let object: RemoteObject
+    private var rest: Range<Int64>
+    // Asked for one piece at a time, by whoever reads, whatever thread it is on.
+    private nonisolated(unsafe) var body: HTTPClientResponse.Body.AsyncIterator?
+    private var failures = 0
+
+    /// Failures in a row, without a byte between them, until we give up.
+    private static let maximumFailures = 4
+
+    init(_ object: RemoteObject, _ rest: Range<Int64>) { (self.object, self.rest) = (object, rest) }
+
+    func next() async throws -> ByteBuffer? {
+        while !rest.isEmpty {
+            do {
+                if body == nil { body = try await open() }
+                nonisolated(unsafe) var pieces = body
+                let next = try await pieces?.next()
+                body = pieces
+                if let chunk = next {
+                    guard chunk.readableBytes > 0 else { continue }
+                    let count = Int64(chunk.readableBytes)
+                    guard count <= rest.upperBound - rest.lowerBound else {
+                        throw BlobStorageError.refused("the store sent more of \(object.key) than was asked for")
+                    }
+                    rest = rest.lowerBound + count..<rest.upperBound
+                    failures = 0
+                    return chunk
+                }
+                try await retry("it ended \(rest.count) bytes early")
+            } catch let error as BlobStorageError {
+                throw error
+            } catch {
+                try Task.checkCancellation()
+                try await retry("\(error)")
+            }
+        }
+        return nil
+    }
+
+    private func retry(_ reason: String) async throws {
+        body = nil
+        failures += 1
+        guard failures < Self.maximumFailures else {
+            throw BlobStorageError.unavailable("reading \(object.key): \(reason)")
+        }
+        object.client.logger.info("object is read on", metadata: ["key": "\(object.key)", "reason": "\(reason)"])
+        try await S3Client.pause(after: failures)
+    }
+
+    private func open() async throws -> HTTPClientResponse.Body.AsyncIterator? {
+        let response = try await object.client.get(object.client.configuration.name(of: object.key), rest)
+        switch response.status.code {
+        case 206: return response.body.makeAsyncIterator()
+        // A store that ignores the range may do so only where it asked for everything.
+        case 200 where rest == 0..<object.size: return response.body.makeAsyncIterator()
+        case 404, 416: throw BlobStorageError.missing(object.key)
+        default:
+            let answer = S3Client.Answer(
+                status: Int(response.status.code),
+                headers: response.headers,
+                body: try await response.body.collect(upTo: 1 << 20)
+            )
+            guard S3Client.isTemporary(answer) else {
+                throw BlobStorageError.refused("GET \(object.key): \(answer.status) \(answer.errorCode)")
+            }
+            try await retry("\(answer.status) \(answer.errorCode)")
+            return nil
+        }
+    }
+}
