@@ -8,6 +8,17 @@ import Telemetry
 package enum BlobContent: Sendable {
     case bytes([UInt8])
     case object(StoredObject)
+    /// The client reads them from this URL.
+    case elsewhere(url: String)
+}
+
+/// Which blobs clients read from the object store itself.
+package struct DownloadPolicy: Sendable {
+    package let urls: DownloadURLs
+    /// Bytes that such a blob has at least.
+    package let minimumSize: Int64
+
+    package init(urls: DownloadURLs, minimumSize: Int64) { (self.urls, self.minimumSize) = (urls, minimumSize) }
 }
 
 extension Registry {
@@ -17,14 +28,33 @@ extension Registry {
         try await metadata.blob(digest, in: grant.repository, promising: true).size
     }
 
+    /// - Parameter reachesStore: whether the client may be sent to the object store for the bytes.
     /// - Throws: ``RegistryError`` `.blobUnknown`.
-    package func blob(_ digest: Digest, with grant: Grant<Pull>) async throws -> (size: Int64, content: BlobContent) {
+    package func blob(_ digest: Digest, reachesStore: Bool, with grant: Grant<Pull>) async throws
+        -> (size: Int64, content: BlobContent)
+    {
+        do {
+            return try await locate(digest, reachesStore, grant)
+        } catch BlobStorageError.missing {
+            // Deleted since its key was looked up; the blob may be there again under another one.
+            return try await locate(digest, reachesStore, grant)
+        }
+    }
+
+    private func locate(_ digest: Digest, _ reachesStore: Bool, _ grant: Grant<Pull>) async throws
+        -> (size: Int64, content: BlobContent)
+    {
         let record = try await metadata.blob(digest, in: grant.repository, promising: false)
         switch record.location {
         case .inline(let bytes):
             return (record.size, .bytes(bytes))
-        case .object(let key):
-            return (record.size, .object(try await blobs.open(StorageKey(bytes: key), size: record.size)))
+        case .object(let bytes):
+            let key = StorageKey(bytes: bytes)
+            guard reachesStore, let downloads, record.size >= downloads.minimumSize else {
+                return (record.size, .object(try await blobs.open(key, size: record.size)))
+            }
+            metrics.redirects.add()
+            return (record.size, .elsewhere(url: try await downloads.urls.url(of: key)))
         }
     }
 

@@ -8,6 +8,8 @@ package struct Registry: Sendable {
     let metadata: MetadataStore
     let blobs: any BlobStore
     package let policy: RegistryPolicy
+    /// Nil if this server sends all bytes itself.
+    package let downloads: DownloadPolicy?
     let metrics: RegistryMetrics
     let keys: KeyPool
     let uploads: UploadSessions
@@ -19,6 +21,7 @@ package struct Registry: Sendable {
         metadata: MetadataStore,
         blobs: any BlobStore,
         policy: RegistryPolicy,
+        downloads: DownloadPolicy?,
         metrics: RegistryMetrics,
         uploadSecret: [UInt8],
         logger: Logger
@@ -26,6 +29,7 @@ package struct Registry: Sendable {
         self.metadata = metadata
         self.blobs = blobs
         self.policy = policy
+        self.downloads = downloads
         self.metrics = metrics
         self.logger = logger
         keys = KeyPool(metadata: metadata)

@@ -5,6 +5,7 @@ package struct RegistryMetrics: Sendable {
     let uploadedBytes: Counter
     let uploads: Counter
     let mounts: Counter
+    let redirects: Counter
     let inFlight: Counter
 
     package init(_ metrics: Metrics) {
@@ -18,6 +19,10 @@ package struct RegistryMetrics: Sendable {
             "strata_blob_mounts_total",
             help: "Mount requests, by whether they mounted the blob or opened an upload session.",
             labels: ["outcome"]
+        )
+        redirects = metrics.counter(
+            "strata_blob_redirects_total",
+            help: "Downloads for which a client was sent to the object store or the CDN."
         )
         inFlight = metrics.gauge("strata_uploads_in_flight", help: "Requests that are sending bytes of a blob now.")
     }

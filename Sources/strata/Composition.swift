@@ -18,42 +18,22 @@ struct Composition {
     let metrics = Metrics()
     let threads: NIOThreadPool
     let metadata: MetadataStore
-    let blobs: FileBlobStore
+    let blobs: any BlobStore
 
-    /// Opens the data folder, making it if it is missing. Does not touch the schema.
+    /// Opens the stores; a data folder that they need is made if it is missing. Does not touch the schema.
     init(_ configuration: Configuration, logger: Logger) throws {
         self.configuration = configuration
         self.logger = logger
-        let folder = URL(fileURLWithPath: configuration.data)
-        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        let batches = metrics.histogram(
-            "strata_sql_commit_batch_size",
-            help: "Writes that shared a commit.",
-            bounds: [1, 2, 4, 8, 16, 32, 64]
-        )
-        let queue = metrics.gauge("strata_sql_write_queue", help: "Writes that wait for the next commit.")
-        let database = try SQLiteDatabase(
-            path: folder.appendingPathComponent("metadata.sqlite").path,
-            durability: configuration.durability == .full ? .full : .normal,
-            observer: SQLiteDatabase.Observer(
-                queued: { queue.set(Int64($0)) },
-                committed: { batches.observe(Double($0)) }
-            )
-        )
         let promises = Promises(
             lease: configuration.promises.lease,
             window: configuration.promises.window,
             upload: configuration.uploads.sessionLifetime,
             trash: configuration.promises.trash
         )
-        metadata = MetadataStore(database, promises: promises)
+        metadata = MetadataStore(try Self.makeDatabase(configuration, metrics, logger), promises: promises)
         threads = NIOThreadPool(numberOfThreads: max(4, 2 * System.coreCount))
         threads.start()
-        blobs = try FileBlobStore(
-            root: folder.appendingPathComponent("objects").path,
-            threads: threads,
-            syncs: configuration.durability == .full
-        )
+        blobs = try Self.makeBlobStore(configuration, threads, logger)
     }
 
     func registry() async throws -> Registry {
@@ -71,9 +51,20 @@ struct Composition {
             metadata: metadata,
             blobs: blobs,
             policy: policy,
+            downloads: try downloads(),
             metrics: RegistryMetrics(metrics),
             uploadSecret: try await metadata.secret("upload-id", orElse: candidate),
             logger: logger
+        )
+    }
+
+    /// Nil if this server sends all bytes itself.
+    private func downloads() throws -> DownloadPolicy? {
+        let chosen = configuration.downloads
+        guard chosen.redirects, let store = blobs as? S3BlobStore else { return nil }
+        return DownloadPolicy(
+            urls: DownloadURLs(store, lifetime: chosen.lifetime),
+            minimumSize: Int64(chosen.minimumSize)
         )
     }
 
@@ -83,7 +74,14 @@ struct Composition {
 
     func server(_ registry: Registry, _ certificates: CertificateStore?) -> HTTPServer {
         let responder = ServerResponder(
-            registry: RegistryResponder(registry: registry, authorizer: Authorizer()),
+            registry: RegistryResponder(
+                registry: registry,
+                authorizer: Authorizer(),
+                networks: ClientNetworks(
+                    withoutStore: configuration.downloads.proxyNetworks,
+                    trustedProxies: configuration.downloads.trustedProxies
+                )
+            ),
             readiness: { try await registry.checkReadiness() },
             metrics: metrics,
             logger: logger

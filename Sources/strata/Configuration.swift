@@ -1,3 +1,5 @@
+import HTTPAPI
+
 /// What an operator can choose. Read once at start, checked whole, and handed down as values.
 ///
 /// A property's initial value is the default of its key, and stands only here. What a key is called, which values it
@@ -11,6 +13,13 @@ struct Configuration: Hashable, Sendable {
     var externalURL: ExternalURL?
     /// `durability`: what an acknowledged write survives; default full.
     var durability = Durability.full
+    /// `metadata`: the database; default SQLite.
+    var metadata = MetadataEngine.sqlite
+    /// `blobs`: where layers lie; default files.
+    var blobs = BlobEngine.files
+    var postgres = Postgres()
+    var s3 = S3()
+    var downloads = Downloads()
     var tls = TLS()
     var http = HTTP()
     var manifests = Manifests()
@@ -23,6 +32,87 @@ struct Configuration: Hashable, Sendable {
         case full
         /// Acknowledged writes survive a crash of the process; a power failure may take the last of them.
         case normal
+    }
+
+    enum MetadataEngine: String, CaseIterable, Sendable { case sqlite, postgres }
+    enum BlobEngine: String, CaseIterable, Sendable { case files, s3 }
+
+    struct Postgres: Hashable, Sendable {
+        /// `postgres.url`: a libpq connection string or URI; default none. Secret: it may hold a password.
+        var url: String?
+        /// `postgres.connections`: most connections of this process; default 16.
+        var connections = 16
+        /// `postgres.max-queue`: most pieces of work under way and waiting; default 2000.
+        var maximumQueue = 2000
+        /// `postgres.patience-seconds`: how long work waits and is tried again before it is refused; default 15 s.
+        var patience = Duration.seconds(15)
+        /// `postgres.prepare-statements`: whether statements are prepared once for each connection; default true.
+        var preparesStatements = true
+        /// `postgres.set-limits`: whether time limits are set on each connection; default true.
+        var setsLimits = true
+    }
+
+    struct S3: Hashable, Sendable {
+        /// `s3.endpoint`: scheme, host and port; default AWS's for the region.
+        var endpoint: ExternalURL?
+        /// `s3.region`: default us-east-1.
+        var region = "us-east-1"
+        /// `s3.bucket`: default none.
+        var bucket: String?
+        /// `s3.prefix`: what every key begins with; default empty.
+        var prefix: String?
+        /// `s3.style`: where the bucket's name stands; default path.
+        var style = Style.path
+        /// `s3.equal-parts`: whether the parts of an object must have one size; default false.
+        var hasEqualParts = false
+        /// `s3.credentials`: where they come from; default auto.
+        var credentials = CredentialSource.auto
+        /// `s3.access-key-id`: default none.
+        var accessKeyID: String?
+        /// `s3.secret-access-key`: default none.
+        var secretAccessKey: String?
+        /// `s3.connections`: most requests at a time; default 128.
+        var connections = 128
+        /// `s3.upload-memory-bytes`: what all uploads may hold in memory together; default 1 GiB.
+        var uploadMemory = 1 << 30
+
+        enum Style: String, CaseIterable, Sendable {
+            case path
+            case virtualHost = "virtual-host"
+        }
+
+        enum CredentialSource: String, CaseIterable, Sendable {
+            case auto
+            case keys
+            case environment
+            case webIdentity = "web-identity"
+            case instance
+        }
+    }
+
+    struct Downloads: Hashable, Sendable {
+        /// `downloads.redirect`: whether clients get large blobs from the object store itself; default true.
+        var redirects = true
+        /// `downloads.redirect-from-bytes`: the least size of such a blob; default 1 MiB.
+        var minimumSize = 1 << 20
+        /// `downloads.proxy-networks`: whose clients are sent the bytes by this server all the same; default none.
+        var proxyNetworks: [NetworkRange] = []
+        /// `downloads.trusted-proxies`: whose `X-Forwarded-For` is believed; default none.
+        var trustedProxies: [NetworkRange] = []
+        /// `downloads.url-minutes`: how long a signed URL is good for; default 20 min.
+        var lifetime = Duration.seconds(20 * 60)
+        /// `downloads.longest-minutes`: how long a download may take; default 60 min.
+        var longest = Duration.seconds(60 * 60)
+        /// `downloads.cdn-url`: what stands before a key at the CDN; default none, the object store itself.
+        var cdnURL: String?
+        /// `downloads.cdn-signature`: how the CDN wants its URLs signed; default hmac.
+        var cdnSignature = CDNSignature.hmac
+        /// `downloads.cdn-key-id`: the name of the key; default none.
+        var cdnKeyID: String?
+        /// `downloads.cdn-key`: file of the key; default none.
+        var cdnKey: String?
+
+        enum CDNSignature: String, CaseIterable, Sendable { case hmac, cloudfront }
     }
 
     struct TLS: Hashable, Sendable {
@@ -110,6 +200,34 @@ extension Configuration {
                 "listen = \(listen) would serve other machines over plain HTTP, which others can read and change. "
                     + "Set tls.certificate and tls.key, or listen on 127.0.0.1; "
                     + "behind a proxy that speaks TLS to the clients, set http.allow-plain = true."
+            )
+        }
+        if metadata == .postgres, postgres.url == nil {
+            refuse(
+                ["postgres.url"],
+                "metadata = postgres needs postgres.url, such as postgres://strata@db.example.com/strata."
+            )
+        }
+        if blobs == .s3, s3.bucket == nil {
+            refuse(["s3.bucket"], "blobs = s3 needs s3.bucket, the name of a bucket that exists.")
+        }
+        if s3.credentials == .keys, s3.accessKeyID == nil || s3.secretAccessKey == nil {
+            refuse(
+                ["s3.access-key-id", "s3.secret-access-key"],
+                "s3.credentials = keys needs s3.access-key-id and s3.secret-access-key."
+            )
+        }
+        if downloads.cdnURL != nil, downloads.cdnKey == nil || downloads.cdnKeyID == nil {
+            refuse(
+                ["downloads.cdn-key", "downloads.cdn-key-id"],
+                "downloads.cdn-url needs downloads.cdn-key-id and downloads.cdn-key, with which its URLs are signed."
+            )
+        }
+        if blobs == .s3, downloads.lifetime + downloads.longest >= promises.trash {
+            refuse(
+                ["downloads.url-minutes", "downloads.longest-minutes", "promises.trash-hours"],
+                "downloads.url-minutes and downloads.longest-minutes together must be less than promises.trash-hours: "
+                    + "a client that was sent to a deleted object must be able to finish reading it."
             )
         }
         if promises.window > promises.lease {

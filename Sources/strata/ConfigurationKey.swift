@@ -8,6 +8,8 @@ struct ConfigurationKey: Sendable {
     let unit: String?
     /// Whether JSON shows a value without quotes.
     let isLiteral: Bool
+    /// Whether its value is never shown.
+    let isSecret: Bool
     private let write: @Sendable (String, inout Configuration) -> Bool
     private let read: @Sendable (Configuration) -> String
 
@@ -15,9 +17,11 @@ struct ConfigurationKey: Sendable {
         _ name: String,
         _ property: any WritableKeyPath<Configuration, Value> & Sendable,
         _ form: ConfigurationValueForm<Value>,
+        isSecret: Bool = false,
         _ documentation: String
     ) {
         self.name = name
+        self.isSecret = isSecret
         self.documentation = documentation
         expected = form.expected
         unit = form.unit
@@ -33,7 +37,11 @@ struct ConfigurationKey: Sendable {
     /// False, and nothing is set, if the text is no value of this key.
     func set(_ text: String, in configuration: inout Configuration) -> Bool { write(text, &configuration) }
 
-    func text(in configuration: Configuration) -> String { read(configuration) }
+    /// As it would be written; dots in place of a secret.
+    func text(in configuration: Configuration) -> String {
+        let text = read(configuration)
+        return isSecret && !text.isEmpty ? "•••" : text
+    }
 
     /// The default, as it would be written.
     var standard: String { read(Configuration()) }

@@ -1,7 +1,7 @@
 extension ConfigurationKey {
     /// Every key, in the order in which they are shown. The only list: files, variables, options and
     /// `docs/configuration.md` follow it.
-    static let all = server + http + manifests + uploads + promises + log
+    static let all = server + postgres + s3 + downloads + http + manifests + uploads + promises + log
 
     private static let server = [
         ConfigurationKey(
@@ -39,6 +39,18 @@ extension ConfigurationKey {
             What an acknowledged push survives. `full`: a power failure. `normal`: a crash of the server, while a \
             power failure may take the last moments before it; for disposable registries and slow disks.
             """
+        ),
+        ConfigurationKey(
+            "metadata",
+            \.metadata,
+            .choice,
+            "The database: `sqlite`, in the data folder, for one server; `postgres`, for any number of servers."
+        ),
+        ConfigurationKey(
+            "blobs",
+            \.blobs,
+            .choice,
+            "Where layers lie: `files`, in the data folder, for one server; `s3`, an object store that servers share."
         ),
         ConfigurationKey(
             "tls.certificate",

@@ -1,3 +1,5 @@
+import HTTPAPI
+
 /// How one type of value is written in a file, a variable or an option.
 struct ConfigurationValueForm<Value: Sendable>: Sendable {
     /// Completes "expected …".
@@ -40,6 +42,8 @@ extension ConfigurationValueForm where Value == Int64? {
 
 extension ConfigurationValueForm where Value == Duration {
     static func seconds(_ range: ClosedRange<Int>) -> Self { whole(1, of: "seconds", range) }
+
+    static func minutes(_ range: ClosedRange<Int>) -> Self { whole(60, of: "minutes", range) }
 
     static func hours(_ range: ClosedRange<Int>) -> Self { whole(3600, of: "hours", range) }
 
@@ -93,7 +97,62 @@ extension ConfigurationValueForm where Value == String {
     }
 }
 
+extension ConfigurationValueForm where Value == String {
+    static func word(_ content: String) -> Self {
+        Self(
+            expected: "\(content), without spaces",
+            unit: nil,
+            isLiteral: false,
+            parse: { $0.isEmpty || $0.contains(where: \.isWhitespace) ? nil : $0 },
+            format: { $0 }
+        )
+    }
+}
+
+extension ConfigurationValueForm where Value == [NetworkRange] {
+    static var networks: Self {
+        Self(
+            expected: "networks separated by commas, such as 10.0.0.0/8,fd00::/8, or nothing",
+            unit: nil,
+            isLiteral: false,
+            parse: { text in
+                let parts = text.split(separator: ",").map { $0.filter { !$0.isWhitespace } }
+                let ranges = parts.compactMap { NetworkRange($0) }
+                return ranges.count == parts.count ? ranges : nil
+            },
+            format: { $0.map(\.description).joined(separator: ",") }
+        )
+    }
+}
+
 extension ConfigurationValueForm where Value == String? {
+    static func text(_ content: String) -> Self { optional("\(content), or nothing") { _ in true } }
+
+    /// Joined with keys as it is, so it has no slash at its start and one at its end.
+    static var prefix: Self {
+        optional("text that ends with a slash and does not begin with one, or nothing") {
+            $0.hasSuffix("/") && !$0.hasPrefix("/")
+        }
+    }
+
+    /// Joined with a path as it is, so it has no slash at its end.
+    static var httpURL: Self {
+        optional("http:// or https:// with a host and perhaps a path, without a slash at the end, or nothing") { text in
+            (text.hasPrefix("http://") || text.hasPrefix("https://")) && !text.hasSuffix("/")
+                && !text.contains(where: { $0.isWhitespace || $0 == "?" || $0 == "#" })
+        }
+    }
+
+    private static func optional(_ expected: String, _ isRight: @escaping @Sendable (String) -> Bool) -> Self {
+        Self(
+            expected: expected,
+            unit: nil,
+            isLiteral: false,
+            parse: { text in text.isEmpty ? .some(nil) : isRight(text) ? .some(text) : nil },
+            format: { $0 ?? "" }
+        )
+    }
+
     static func file(_ content: String) -> Self {
         Self(
             expected: "the path of \(content), or nothing",

@@ -72,6 +72,16 @@ struct ConfigurationTests {
 
     static let defaults = [
         ("listen", "127.0.0.1:5000"), ("data", "./strata-data"), ("external-url", ""), ("durability", "full"),
+        ("metadata", "sqlite"), ("blobs", "files"),
+        ("postgres.url", ""), ("postgres.connections", "16"), ("postgres.max-queue", "2000"),
+        ("postgres.patience-seconds", "15"), ("postgres.prepare-statements", "true"), ("postgres.set-limits", "true"),
+        ("s3.endpoint", ""), ("s3.region", "us-east-1"), ("s3.bucket", ""), ("s3.prefix", ""), ("s3.style", "path"),
+        ("s3.equal-parts", "false"), ("s3.credentials", "auto"), ("s3.access-key-id", ""),
+        ("s3.secret-access-key", ""), ("s3.connections", "128"), ("s3.upload-memory-bytes", "1073741824"),
+        ("downloads.redirect", "true"), ("downloads.redirect-from-bytes", "1048576"),
+        ("downloads.proxy-networks", ""), ("downloads.trusted-proxies", ""), ("downloads.url-minutes", "20"),
+        ("downloads.longest-minutes", "60"), ("downloads.cdn-url", ""), ("downloads.cdn-signature", "hmac"),
+        ("downloads.cdn-key-id", ""), ("downloads.cdn-key", ""),
         ("tls.certificate", ""), ("tls.key", ""),
         ("http.allow-plain", "false"), ("http.max-connections", "4096"), ("http.max-header-bytes", "65536"),
         ("http.idle-seconds", "60"), ("http.drain-seconds", "30"),

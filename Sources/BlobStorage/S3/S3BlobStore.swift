@@ -8,7 +8,7 @@ import OCI
 ///
 /// Only requests that every such store has are used, and of each only what AWS, Ceph and SeaweedFS agree on; nothing is
 /// copied, and nothing listed but for audits.
-package struct S3BlobStore: BlobStore {
+package struct S3BlobStore: BlobStore, ObjectURLSigner {
     let client: S3Client
     let budget: ByteBudget
 
@@ -76,10 +76,7 @@ package struct S3BlobStore: BlobStore {
         _ = try await client.send(.GET, nil, [("location", "")])
     }
 
-    /// A URL from which anybody may read the object until it expires.
-    ///
-    /// - Parameter lifetime: seconds.
-    package func presignedURL(_ key: StorageKey, lifetime: Int) async throws -> String {
+    package func signedURL(of key: StorageKey, lifetime: Int) async throws -> String {
         let type = [("response-content-type", "application/octet-stream")]
         return try await client.presigned(client.configuration.name(of: key), type, lifetime: lifetime)
     }

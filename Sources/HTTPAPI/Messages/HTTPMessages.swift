@@ -17,8 +17,10 @@ package struct HTTPRequest {
     let query: QueryParameters
     let body: RequestBody
     let target: String
+    private let connection: any Channel
 
-    init(head: HTTPRequestHead, body: RequestBody) {
+    init(head: HTTPRequestHead, body: RequestBody, connection: any Channel) {
+        self.connection = connection
         method = head.method
         headers = head.headers
         target = head.uri
@@ -27,6 +29,9 @@ package struct HTTPRequest {
         query = QueryParameters(mark.map { head.uri[$0...].dropFirst() } ?? "")
         self.body = body
     }
+
+    /// The address of whoever opened the connection.
+    var peer: String? { connection.remoteAddress?.ipAddress }
 
     /// The only value of a header; nil if it is missing.
     func header(_ name: String) -> String? { headers.first(name: name) }

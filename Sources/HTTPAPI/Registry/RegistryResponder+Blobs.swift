@@ -20,9 +20,17 @@ extension RegistryResponder {
     func getBlob(_ request: HTTPRequest, _ name: String, _ text: String) async throws -> HTTPResponse {
         let grant = try await grant(Pull.self, on: name)
         let digest = try parseDigest(text)
-        let blob = try await registry.blob(digest, with: grant)
+        let reachesStore = registry.downloads != nil && networks.reachStore(request)
+        let blob = try await registry.blob(digest, reachesStore: reachesStore, with: grant)
         var headers = Self.blobHeaders(digest)
         if EntityTag.isKnown(digest, to: request.headers) { return HTTPResponse(.notModified, headers) }
+        if case .elsewhere(let url) = blob.content {
+            // The URL expires; whoever kept this answer would send others to a dead end.
+            headers.replaceOrAdd(name: "Cache-Control", value: "no-store")
+            headers.remove(name: "Content-Type")
+            headers.add(name: "Location", value: url)
+            return HTTPResponse(.temporaryRedirect, headers)
+        }
         // If-Range holds our entity tag or asks for all of it: dates we do not have.
         let isCurrent = request.header("If-Range").map { $0.trimmed == EntityTag.text(digest) } ?? true
         switch ByteRange(isCurrent ? request.header("Range") : nil, size: blob.size) {
@@ -64,6 +72,7 @@ extension BlobContent {
         switch self {
         case .bytes(let bytes): .bytes(ByteBuffer(bytes: bytes[Int(range.lowerBound)..<Int(range.upperBound)]))
         case .object(let object): .object(object, range)
+        case .elsewhere: .none
         }
     }
 }

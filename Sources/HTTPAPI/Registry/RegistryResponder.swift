@@ -7,10 +7,12 @@ package import RegistryCore
 package struct RegistryResponder: Sendable {
     let registry: Registry
     let authorizer: Authorizer
+    let networks: ClientNetworks
 
-    package init(registry: Registry, authorizer: Authorizer) {
+    package init(registry: Registry, authorizer: Authorizer, networks: ClientNetworks) {
         self.registry = registry
         self.authorizer = authorizer
+        self.networks = networks
     }
 
     /// The table of contents of `/v2/`.

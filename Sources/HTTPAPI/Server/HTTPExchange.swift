@@ -24,7 +24,7 @@ struct HTTPExchange {
             tracker.beginRequest(connection)
             var isDone = false
             defer { if !isDone { _ = tracker.endRequest(connection) } }
-            let response = await responder.respond(to: HTTPRequest(head: head, body: body))
+            let response = await responder.respond(to: HTTPRequest(head: head, body: body, connection: connection))
             let keepsAlive = head.isKeepAlive && body.canBeDrained && !tracker.isDraining
             try await writer.write(response, to: head, keepsAlive: keepsAlive)
             let canGoOn = keepsAlive ? try await body.drain() : false

@@ -71,7 +71,10 @@ struct ServeCommand: AsyncParsableCommand {
         let local = "\(configuration.listen.host):\(port)"
         let host = configuration.externalURL.map { "\($0.host)" + ($0.port.map { ":\($0)" } ?? "") } ?? local
         let scheme = configuration.tls.files == nil ? "http" : "https"
-        let data = URL(fileURLWithPath: configuration.data).path
+        let folder = URL(fileURLWithPath: configuration.data).path
+        let metadata = configuration.metadata == .sqlite ? folder : "PostgreSQL"
+        let blobs = configuration.blobs == .files ? folder : "the bucket \(configuration.s3.bucket ?? "")"
+        let data = metadata == blobs ? folder : "\(metadata) and \(blobs)"
         let text = """
             Strata \(Version.current) listens on \(scheme)://\(local)
             Data lies in \(data)
