@@ -99,6 +99,7 @@ let package = Package(
             name: "MetadataTests",
             dependencies: ["OCI", "SQLStore", "Metadata", .product(name: "Logging", package: "swift-log")]
         ),
+        .testTarget(name: "BlobStorageTests", dependencies: ["BlobStorage"]),
         .testTarget(name: "HTTPAPITests", dependencies: ["HTTPAPI", "HTTPSyntax"]),
         .testTarget(
             name: "StrataTests",

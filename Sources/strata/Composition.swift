@@ -58,16 +58,6 @@ struct Composition {
         )
     }
 
-    /// Nil if this server sends all bytes itself.
-    private func downloads() throws -> DownloadPolicy? {
-        let chosen = configuration.downloads
-        guard chosen.redirects, let store = blobs as? S3BlobStore else { return nil }
-        return DownloadPolicy(
-            urls: DownloadURLs(store, lifetime: chosen.lifetime),
-            minimumSize: Int64(chosen.minimumSize)
-        )
-    }
-
     func certificates() throws -> CertificateStore? {
         try configuration.tls.files.map { try CertificateStore(certificatePath: $0.certificate, keyPath: $0.key) }
     }

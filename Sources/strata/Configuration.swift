@@ -223,6 +223,12 @@ extension Configuration {
                 "downloads.cdn-url needs downloads.cdn-key-id and downloads.cdn-key, with which its URLs are signed."
             )
         }
+        if downloads.cdnURL != nil, blobs != .s3 {
+            refuse(
+                ["downloads.cdn-url", "blobs"],
+                "downloads.cdn-url needs blobs = s3: a CDN reads objects from a bucket, not from this server's folder."
+            )
+        }
         if blobs == .s3, downloads.lifetime + downloads.longest >= promises.trash {
             refuse(
                 ["downloads.url-minutes", "downloads.longest-minutes", "promises.trash-hours"],
