@@ -100,28 +100,40 @@ struct XMLTextTests {
 
 @Suite("The memory that uploads share", .timeLimit(.minutes(1)))
 struct ByteBudgetTests {
+    /// Bytes that are taken now, and the most there were.
+    private final class Use: Sendable {
+        private let state = Mutex((now: 0, most: 0))
+
+        func add(_ count: Int) {
+            state.withLock { state in
+                state.now += count
+                state.most = max(state.most, state.now)
+            }
+        }
+
+        var now: Int { state.withLock { $0.now } }
+        var most: Int { state.withLock { $0.most } }
+    }
+
     @Test("is never more than there is, and comes back whole")
     func isBounded() async {
         let total = 1000
         let budget = ByteBudget(total)
-        let use = Mutex((now: 0, most: 0))
+        let use = Use()
         await withTaskGroup(of: Void.self) { group in
             for number in 0..<200 {
                 group.addTask {
                     let wanted = 1 + number * 37 % 400
                     let permit = await budget.take(wanted)
-                    use.withLock { use in
-                        use.now += wanted
-                        use.most = max(use.most, use.now)
-                    }
+                    use.add(wanted)
                     await Task.yield()
-                    use.withLock { $0.now -= wanted }
+                    use.add(-wanted)
                     withExtendedLifetime(permit) {}
                 }
             }
         }
-        #expect(use.withLock { $0.now } == 0)
-        #expect((400...total).contains(use.withLock { $0.most }))
+        #expect(use.now == 0)
+        #expect((400...total).contains(use.most))
         // Would wait for ever if any were lost.
         _ = await budget.take(total)
         _ = await budget.take(total)
@@ -133,28 +145,34 @@ struct ByteBudgetTests {
         for _ in 0..<3 { _ = await budget.take(1000) }
     }
 
+    @MainActor private final class Queue {
+        var asked: [Int] = []
+        var got: [Int] = []
+
+        func ask(for wanted: Int, of budget: ByteBudget) async {
+            asked.append(wanted)
+            let permit = await budget.take(wanted)
+            got.append(wanted)
+            withExtendedLifetime(permit) {}
+        }
+    }
+
     /// On one actor, so that who asked first is known: a task that has said its name has asked when the next one runs.
     @Test("is given in the order in which it was asked for, to the small after the large")
     @MainActor func isInOrder() async {
         let budget = ByteBudget(10)
         var first: ByteBudget.Permit? = await budget.take(6)
-        var asked: [Int] = []
-        var got: [Int] = []
+        let queue = Queue()
         await withTaskGroup(of: Void.self) { group in
             for wanted in [8, 1, 10, 2] {
-                group.addTask { @MainActor in
-                    asked.append(wanted)
-                    let permit = await budget.take(wanted)
-                    got.append(wanted)
-                    withExtendedLifetime(permit) {}
-                }
-                while asked.last != wanted { await Task.yield() }
+                group.addTask { await queue.ask(for: wanted, of: budget) }
+                while queue.asked.last != wanted { await Task.yield() }
             }
             // Four are free, and one or two would do for some; but somebody was there before.
-            #expect(asked == [8, 1, 10, 2] && got.isEmpty)
+            #expect(queue.asked == [8, 1, 10, 2] && queue.got.isEmpty)
             withExtendedLifetime(first) {}
             first = nil
         }
-        #expect(got == [8, 1, 10, 2])
+        #expect(queue.got == [8, 1, 10, 2])
     }
 }

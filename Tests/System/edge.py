@@ -1,4 +1,4 @@
-"""deploy/edge, set up as its README says: nginx in front of a bucket. And signers of URLs that share no code with ours."""
+"""deploy/edge, set up as its README says: nginx in front of a bucket. And signers of URLs that share no code with it."""
 import base64
 import contextlib
 import hashlib
@@ -8,6 +8,7 @@ import os
 import pwd
 import re
 import shutil
+import socket
 import subprocess
 import time
 from urllib.parse import urlsplit
@@ -28,7 +29,7 @@ class Edge(Service):
             "EDGE_LISTEN": f"127.0.0.1:{self.port}", "EDGE_URL": self.url,
             "EDGE_PREFIX": prefix, "EDGE_BUCKET": bucket, "EDGE_REGION": "us-east-1", "EDGE_ORIGIN_SCHEME": "http",
             "EDGE_ORIGIN_HOST": f"127.0.0.1:{store.port}", "EDGE_ORIGIN_SERVER": f"127.0.0.1:{store.port}",
-            "EDGE_CONFIG": self.config, "EDGE_CACHE": self.folder / "cache", "EDGE_CACHE_SIZE": cache_size,
+            "EDGE_ORIGIN_CA": "/etc/ssl/certs/ca-certificates.crt", "EDGE_CONFIG": self.config, "EDGE_CACHE": self.folder / "cache", "EDGE_CACHE_SIZE": cache_size,
             "EDGE_RUN": self.folder / "run", "EDGE_LOGS": self.logs,
         }
         (self.config / "keys").mkdir(parents=True)
@@ -54,8 +55,14 @@ class Edge(Service):
         (self.folder / "nginx.conf").write_bytes(made.stdout)
         nginx = shutil.which("nginx", path="/usr/sbin:/usr/bin")
         self.spawn(nginx, "-c", self.folder / "nginx.conf", "-g", "daemon off;", **self.user)
-        wait_until("the edge", lambda: self.request("GET", "/healthz").status == 200)
+        wait_until("the edge", self.is_listening)
         return self
+
+    def is_listening(self) -> bool:
+        if self.processes[0].poll() is not None:
+            raise RuntimeError("nginx ended at once")
+        with socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            return True
 
     def kill(self):
         """SIGTERM: nginx's workers outlive a killed master."""
@@ -65,7 +72,8 @@ class Edge(Service):
         self.processes = []
 
     def log_text(self) -> str:
-        return super().log_text() + (self.logs / "error.log").read_text(errors="replace")
+        files = [self.folder / "log", self.logs / "error.log"]
+        return "".join(file.read_text(errors="replace") for file in files if file.exists())
 
     def request(self, method, target, headers=None) -> Response:
         """`target` is a URL of this edge or what follows its host, and is sent as it is."""
@@ -99,7 +107,8 @@ def cloudfront_url(url: str, key_file, expires=None, key_id="KCF1") -> str:
     """As AWS documents it, signed by openssl."""
     expires = int(time.time()) + 300 if expires is None else expires
     policy = '{"Statement":[{"Resource":"%s","Condition":{"DateLessThan":{"AWS:EpochTime":%d}}}]}' % (url, expires)
-    done = subprocess.run(["openssl", "dgst", "-sha1", "-sign", str(key_file)], input=policy.encode(), capture_output=True)
+    command = ["openssl", "dgst", "-sha1", "-sign", str(key_file)]
+    done = subprocess.run(command, input=policy.encode(), capture_output=True)
     assert done.returncode == 0, done.stderr
     text = base64.b64encode(done.stdout).decode().translate(str.maketrans("+=/", "-_~"))
     return f"{url}?Expires={expires}&Signature={text}&Key-Pair-Id={key_id}"

@@ -4,7 +4,9 @@ import contextlib
 import http.client
 import os
 import pathlib
+import shutil
 import socket
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -34,6 +36,11 @@ class Stack:
         key = uuid.uuid4().hex
         self.store.client().put_object(Bucket=self.bucket, Key=f"{PREFIX}{key[:2]}/{key}", Body=content)
         return f"{self.edge.url}/{PREFIX}{key[:2]}/{key}"
+
+    def sign(self, scheme: str, url: str, **details) -> str:
+        if scheme == "hmac":
+            return hmac_url(url, **details)
+        return cloudfront_url(url, self.folder / "private.pem", **details)
 
 
 def key_of(url: str) -> str:
@@ -73,7 +80,7 @@ def known(stack):
 def test_pull_follows_the_redirect_to_the_edge(stack, scheme):
     server, content = stack.servers[scheme], os.urandom(SLICE + 99)
     digest = server.push_blob("team/app", content)
-    answer = server.request("GET", f"/v2/team/app/blobs/{digest}")
+    answer = server.request("GET", f"/v2/team/app/blobs/{digest}", follow=False)
     assert answer.status == 307 and answer.headers["cache-control"] == "no-store"
     url = answer.headers["location"]
     assert url.startswith(f"{stack.edge.url}/{PREFIX}")
@@ -91,17 +98,16 @@ def test_strata_signs_as_the_documents_say(stack):
     """Byte for byte what the independent signers make of the same path, expiry and key."""
     for scheme, server in stack.servers.items():
         digest = server.push_blob("team/app", os.urandom(SLICE // 2))
-        url = server.request("GET", f"/v2/team/app/blobs/{digest}").headers["location"]
+        url = server.request("GET", f"/v2/team/app/blobs/{digest}", follow=False).headers["location"]
         bare = url.split("?")[0]
         expires = int(url.split("xpires=")[1].split("&")[0])
         assert 0 <= time.time() + 20 * 60 - expires < 30
-        right = hmac_url(bare, expires) if scheme == "hmac" else cloudfront_url(bare, stack.folder / "private.pem", expires)
-        assert url == right
+        assert url == stack.sign(scheme, bare, expires=expires)
 
 
 def test_small_blobs_come_from_strata(stack):
     digest = stack.servers["hmac"].push_blob("team/app", b"x" * 1000)
-    assert stack.servers["hmac"].request("GET", f"/v2/team/app/blobs/{digest}").status == 200
+    assert stack.servers["hmac"].request("GET", f"/v2/team/app/blobs/{digest}", follow=False).status == 200
 
 
 def test_skopeo_pulls_through_the_edge(stack, tmp_path):
@@ -140,7 +146,9 @@ def changed(stack, url, scheme):
     yield "the path written otherwise", url.replace(f"/{PREFIX}", f"/{PREFIX[:-2]}%{ord(PREFIX[-2]):x}/")
     yield "a detour", url.replace(f"/{PREFIX}", f"/{PREFIX}../{PREFIX}")
     yield "a double slash", url.replace(f"/{PREFIX}", f"//{PREFIX}")
-    sign = {"hmac": hmac_url, "cloudfront": lambda u, **kw: cloudfront_url(u, stack.folder / "private.pem", **kw)}[scheme]
+    def sign(url, **details):
+        return stack.sign(scheme, url, **details)
+
     yield "expired", sign(bare, expires=int(time.time()) - 1)
     yield "expires now", sign(bare, expires=int(time.time()))
     yield "an unknown key", sign(bare, key_id="K9")
@@ -157,7 +165,7 @@ def changed(stack, url, scheme):
 def test_anything_but_a_good_url_is_403(stack, scheme):
     """Also when the object is in the cache, which must not be asked before the signature is."""
     bare = stack.put(os.urandom(1000))
-    url = hmac_url(bare) if scheme == "hmac" else cloudfront_url(bare, stack.folder / "private.pem")
+    url = stack.sign(scheme, bare)
     assert stack.edge.request("GET", url).status == 200
     wrong = []
     for what, target in changed(stack, url, scheme):
@@ -180,7 +188,8 @@ def test_a_path_above_the_root_is_refused(stack, known):
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PURGE"])
 def test_other_methods_are_405(stack, known, method):
-    assert stack.edge.request(method, known).status == 405
+    got = stack.edge.request(method, known)
+    assert got.status == 405 and got.headers["allow"] == "GET, HEAD"
     assert stack.edge.request("GET", known).body == CONTENT
 
 
@@ -204,7 +213,8 @@ def test_a_short_key_is_no_key(stack):
 
 
 @pytest.mark.parametrize("header,first,last", [
-    ("bytes=0-0", 0, 1), ("bytes=-1", len(CONTENT) - 1, len(CONTENT)), ("bytes=-5000000", len(CONTENT) - 5000000, len(CONTENT)),
+    ("bytes=0-0", 0, 1), ("bytes=-1", len(CONTENT) - 1, len(CONTENT)),
+    ("bytes=-5000000", len(CONTENT) - 5000000, len(CONTENT)),
     ("bytes=100-", 100, len(CONTENT)), (f"bytes={SLICE - 5}-{SLICE + 4}", SLICE - 5, SLICE + 5),
     (f"bytes={2 * SLICE}-", 2 * SLICE, len(CONTENT)), ("bytes=0-999999999", 0, len(CONTENT)),
 ])
@@ -237,7 +247,8 @@ def test_known_content_is_304(stack, known):
 
 def test_any_good_signature_finds_the_same_cache(stack):
     url = stack.put(os.urandom(1000))
-    asked = [hmac_url(url), hmac_url(url, expires=int(time.time()) + 900), cloudfront_url(url, stack.folder / "private.pem")]
+    later = hmac_url(url, expires=int(time.time()) + 900)
+    asked = [hmac_url(url), later, stack.sign("cloudfront", url)]
     assert [stack.edge.request("GET", u).headers["x-cache"] for u in asked] == ["MISS", "HIT", "HIT"]
     assert len(stack.edge.fetches(key_of(url))) == 1
 
@@ -283,35 +294,43 @@ def test_a_client_that_leaves_spoils_nothing(stack):
     assert got.status == 200 and got.body == CONTENT
 
 
-class SlowWay:
-    """A way to a server that lets so many bytes a second back, on each connection."""
+class Way:
+    """A way to a server: with so many bytes a second back on each connection, or with TLS."""
 
-    def __init__(self, port: int, rate: int):
-        self.server, self.rate, self.listener = ("127.0.0.1", port), rate, socket.create_server(("127.0.0.1", 0))
+    def __init__(self, port: int, rate=None, tls=None):
+        self.server, self.rate, self.tls = ("127.0.0.1", port), rate, tls
+        self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self):
         with contextlib.suppress(OSError):
             while True:
-                client, store = self.listener.accept()[0], socket.create_connection(self.server)
-                threading.Thread(target=self.copy, args=(client, store, 0), daemon=True).start()
-                threading.Thread(target=self.copy, args=(store, client, 0.1), daemon=True).start()
+                client = self.listener.accept()[0]
+                threading.Thread(target=self.join, args=(client,), daemon=True).start()
 
-    def copy(self, source, target, pause):
+    def join(self, client):
         with contextlib.suppress(OSError):
-            while chunk := source.recv(int(self.rate * 0.1)):
+            client = self.tls.wrap_socket(client, server_side=True) if self.tls else client
+            store = socket.create_connection(self.server)
+            threading.Thread(target=self.copy, args=(client, store, None), daemon=True).start()
+            self.copy(store, client, self.rate)
+
+    def copy(self, source, target, rate):
+        with contextlib.suppress(OSError):
+            while chunk := source.recv(rate // 10 if rate else 65536):
                 target.sendall(chunk)
-                time.sleep(pause * len(chunk) / (self.rate * 0.1))
+                time.sleep(len(chunk) / rate if rate else 0)
         for s in (source, target):
-            s.close()
+            with contextlib.suppress(OSError):
+                s.shutdown(socket.SHUT_RDWR)
 
 
 def test_a_download_that_began_in_time_goes_on_and_each_slice_is_signed_when_it_is_fetched(stack):
     """A signature for the bucket is good for 15 minutes, and a large object may take longer to fetch."""
     content = os.urandom(4 * SLICE)
     bare = stack.put(content)
-    way = SlowWay(stack.store.port, rate=4 << 20)
+    way = Way(stack.store.port, rate=4 << 20)
     edge = Edge(stack.store, stack.bucket, prefix=PREFIX)
     edge.values["EDGE_ORIGIN_SERVER"] = f"127.0.0.1:{way.port}"
     edge.add_key("K1.hmac", SECRET)
@@ -322,6 +341,47 @@ def test_a_download_that_began_in_time_goes_on_and_each_slice_is_signed_when_it_
         assert edge.request("GET", url).status == 403
         signed = [f["signed"] for f in edge.fetches(key_of(url))]
         assert len(signed) == 4 and len(set(signed)) >= 3
+
+
+def certificate(folder, name):
+    """Makes one that vouches for itself; returns its file and that of its key."""
+    files = folder / f"{name}.pem", folder / f"{name}.key"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}", "-out", files[0], "-keyout", files[1]],
+        check=True, capture_output=True,
+    )
+    files[1].chmod(0o644)
+    return files
+
+
+def test_with_tls_on_both_sides(stack, tmp_path):
+    """And a store that shows a certificate of another name is not read from."""
+    for_clients, for_edge = certificate(tmp_path, "localhost"), certificate(tmp_path, "store.test")
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(*for_edge)
+    way = Way(stack.store.port, tls=server)
+    bare, content = stack.put(CONTENT), CONTENT
+    for name, status in [("store.test", 200), ("other.test", 502)]:
+        edge = Edge(stack.store, stack.bucket, prefix=PREFIX)
+        edge.url = f"https://localhost:{edge.port}"
+        edge.values.update({
+            "EDGE_LISTEN": f"127.0.0.1:{edge.port} ssl http2", "EDGE_URL": edge.url, "EDGE_ORIGIN_SCHEME": "https",
+            "EDGE_ORIGIN_HOST": f"{name}:{way.port}", "EDGE_ORIGIN_SERVER": f"127.0.0.1:{way.port}",
+            "EDGE_ORIGIN_CA": edge.config / for_edge[0].name,
+        })
+        edge.add_key("KCF1.pem", (stack.edge.config / "keys/KCF1.pem").read_bytes())
+        shutil.copy(for_edge[0], edge.config)
+        files = [shutil.copy(file, edge.config) for file in for_clients]
+        (edge.config / "tls.conf").write_text("ssl_certificate {};\nssl_certificate_key {};\n".format(*files))
+        with edge:
+            url = stack.sign("cloudfront", bare.replace(stack.edge.url, edge.url))
+            command = ["curl", "-sS", "--http2", "--cacert", for_clients[0], "-o", tmp_path / "got", "-w",
+                       "%{http_version} %{http_code}", url]
+            done = subprocess.run(command, capture_output=True, text=True)
+            assert done.stdout == f"2 {status}", done.stderr
+            assert ((tmp_path / "got").read_bytes() == content) == (status == 200)
+    way.listener.close()
 
 
 def test_the_bucket_is_private(stack, known):
@@ -399,7 +459,8 @@ def test_a_key_that_cannot_be_used_is_told_at_start(tmp_path):
 
 
 @pytest.mark.parametrize("name,warns", [
-    ("registry.example.com", True), ("cdn.registry.example.com", True), ("cdn.example.com", False), ("example.com", False),
+    ("registry.example.com", True), ("cdn.registry.example.com", True),
+    ("cdn.example.com", False), ("example.com", False),
 ])
 def test_a_blob_host_below_the_registry_is_warned_of(tmp_path, name, warns):
     """Clients would send it what is for the registry."""
