@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import os
 import pathlib
+import re
 import shutil
 import socket
 import ssl
@@ -18,7 +19,7 @@ import pytest
 
 from edge import SECRET, Edge, cloudfront_url, hmac_url, rsa_key
 from harness import BINARY, Server, sha256
-from services import RadosGateway, SeaweedFS
+from services import ROOT, RadosGateway, SeaweedFS
 
 SLICE = 4 << 20
 PREFIX, PATH = "registry/", "/blobs"
@@ -427,6 +428,13 @@ def test_logs_hold_no_signature(stack, known):
     for name in ["access.log", "origin.log"]:
         text = (stack.edge.logs / name).read_text()
         assert key_of(known) in text and "ignature" not in text and "AWS4" not in text
+
+
+def test_the_readme_names_every_value():
+    folder = ROOT / "deploy/edge"
+    used = set(re.findall(r"\$\{(EDGE_[A-Z_]+)\}", (folder / "nginx.conf").read_text()))
+    named = set(re.findall(r"(EDGE_[A-Z_]+)=", (folder / "README.md").read_text()))
+    assert used == named and len(used) > 10
 
 
 # -- Strata at start
