@@ -6,8 +6,11 @@ package struct MetadataStore: Sendable {
     let database: any SQLDatabase
     let promises: Promises
     let uploads: UploadBatcher
+    let manifests: ManifestCache
 
-    package init(_ database: any SQLDatabase, promises: Promises = .standard) {
+    /// - Parameter manifestCache: bytes of manifests that are kept in memory at most.
+    package init(_ database: any SQLDatabase, promises: Promises = .standard, manifestCache: Int = 32 << 20) {
+        manifests = ManifestCache(limit: manifestCache)
         uploads = Self.makeUploadBatcher(database, promises)
         self.database = database
         self.promises = promises

@@ -47,7 +47,11 @@ struct Composition {
             upload: configuration.uploads.sessionLifetime,
             trash: configuration.promises.trash
         )
-        metadata = MetadataStore(try Self.makeDatabase(configuration, metrics, logger), promises: promises)
+        metadata = MetadataStore(
+            try Self.makeDatabase(configuration, metrics, logger),
+            promises: promises,
+            manifestCache: configuration.manifests.cacheSize
+        )
         threads = NIOThreadPool(numberOfThreads: max(4, 2 * System.coreCount))
         threads.start()
         blobs = try Self.makeBlobStore(configuration, threads, logger)

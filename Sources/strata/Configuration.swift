@@ -146,6 +146,8 @@ struct Configuration: Hashable, Sendable {
         var maximumSize = 4 * 1024 * 1024
         /// `manifests.max-references`: most descriptors in a manifest; default 10000.
         var maximumReferences = 10_000
+        /// `manifests.cache-bytes`: manifests that are kept in memory; default 32 MiB.
+        var cacheSize = 32 << 20
         /// `manifests.sparse-indexes`: whether an index may list manifests that are not there; default false.
         var allowsSparseIndexes = false
     }

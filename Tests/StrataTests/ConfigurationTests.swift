@@ -86,7 +86,7 @@ struct ConfigurationTests {
         ("http.allow-plain", "false"), ("http.max-connections", "4096"), ("http.max-header-bytes", "65536"),
         ("http.idle-seconds", "60"), ("http.drain-seconds", "30"),
         ("manifests.max-bytes", "4194304"), ("manifests.max-references", "10000"),
-        ("manifests.sparse-indexes", "false"),
+        ("manifests.cache-bytes", "33554432"), ("manifests.sparse-indexes", "false"),
         ("uploads.max-bytes", "0"), ("uploads.max-in-flight", "1000"), ("uploads.session-hours", "24"),
         ("promises.lease-hours", "12"), ("promises.window-hours", "6"), ("promises.trash-hours", "2"),
         ("log.level", "info"), ("log.format", "text"),
