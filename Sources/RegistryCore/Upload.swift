@@ -10,6 +10,8 @@ package typealias BodyReader = () async throws -> ByteBuffer?
 struct Upload {
     let id: UploadID
     private(set) var received: Int64 = 0
+    /// Bytes received as the session's row has it; nil while it has no row.
+    private(set) var stored: Int64?
     private(set) var digester: Digester
     /// Bytes stay here until they are too many for the database; then they move to an object.
     private(set) var inline: [UInt8] = []
@@ -31,6 +33,7 @@ struct Upload {
         self.id = id
         self.digester = digester
         received = record.received
+        stored = record.received
         switch record.location {
         case .inline(let bytes): inline = bytes
         case .object(let key):
@@ -58,6 +61,9 @@ struct Upload {
             storageState: progress?.state ?? []
         )
     }
+
+    /// The row says now that so many bytes were received.
+    mutating func noteStored(_ count: Int64) { stored = count }
 
     /// Switches to another algorithm; possible while nothing was received.
     mutating func restart(with algorithm: DigestAlgorithm) {
@@ -92,7 +98,10 @@ struct Upload {
             size += chunk.readableBytes
             guard size >= Self.batchSize else { continue }
             try await write(batch, size, of: expected, to: blobs, keys)
-            if let reached = await writer?.takeCheckpoint() { try await checkpoint(self, reached) }
+            if let reached = await writer?.takeCheckpoint() {
+                try await checkpoint(self, reached)
+                stored = reached.progress.offset
+            }
             batch.removeAll(keepingCapacity: true)
             size = 0
         }

@@ -77,10 +77,13 @@ class Server:
     def host(self):
         return f"127.0.0.1:{self.port}"
 
+    @property
+    def arguments(self):
+        """What tells a command which registry is meant."""
+        return ["--data", self.data, *(a for k, v in self.settings.items() for a in ("--set", f"{k}={v}"))]
+
     def start(self, timeout=30):
-        arguments = [BINARY, "serve", "--data", self.data, "--listen", self.host]
-        for key, value in self.settings.items():
-            arguments += ["--set", f"{key}={value}"]
+        arguments = [BINARY, "serve", *self.arguments, "--listen", self.host]
         self.log = open(os.path.join(tempfile.gettempdir(), f"strata-test-{self.port}.log"), "ab")
         self.process = subprocess.Popen(
             arguments, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env={**os.environ, **self.env}
@@ -197,8 +200,10 @@ class Server:
         return sum(v for k, v in self.metrics().items() if k == name or k.startswith(name + "{"))
 
     def verify(self):
-        """Runs `strata verify --json` on the data folder; returns (exit status, report)."""
-        done = subprocess.run([BINARY, "verify", "--data", self.data, "--json"], capture_output=True, text=True)
+        """Runs `strata verify --json` with the server's settings; returns (exit status, report)."""
+        done = subprocess.run(
+            [BINARY, "verify", *self.arguments, "--json"], capture_output=True, text=True, env={**os.environ, **self.env}
+        )
         return done.returncode, json.loads(done.stdout)
 
 
