@@ -3,16 +3,20 @@ import itertools
 import pytest
 
 from harness import Server
-from stores import PAIRS, Embedded
+from stores import PAIRS, Embedded, Shared
 
 _names = itertools.count()
 
 
 def pytest_generate_tests(metafunc):
-    """Every test that needs stores runs on each pair, unless its module says EMBEDDED_ONLY or it is marked so."""
+    """Every test that needs stores runs on each pair, unless its module says EMBEDDED_ONLY or SHARED_ONLY or it is
+    marked as embedded."""
     if "stores" in metafunc.fixturenames:
         only = getattr(metafunc.module, "EMBEDDED_ONLY", False) or metafunc.definition.get_closest_marker("embedded")
-        metafunc.parametrize("stores", [Embedded.name] if only else list(PAIRS), indirect=True, scope="session")
+        names = [Embedded.name] if only else list(PAIRS)
+        if getattr(metafunc.module, "SHARED_ONLY", False):
+            names = [Shared.name]
+        metafunc.parametrize("stores", names, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")

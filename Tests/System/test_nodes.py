@@ -12,30 +12,15 @@ from cluster import LOST, RETRYABLE, HAProxy, cluster, path_of
 from faultproxy import Proxy
 from harness import OCI_MANIFEST, Server, image_manifest, sha256
 from images import small_layer
-from services import Postgres, RadosGateway
 from test_clients import containerd, docker, home, layout, run, skopeo_push  # noqa: F401 (fixtures)
 
+SHARED_ONLY = True
 MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
-def postgres():
-    with Postgres(["fsync = off"]) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def objects():
-    with RadosGateway() as store:
-        yield store
-
-
-@pytest.fixture(scope="module")
-def nodes(postgres, objects):
-    settings = {
-        "metadata": "postgres", "postgres.url": postgres.database(), **objects.settings(objects.bucket()),
-        "downloads.redirect": "false",
-    }
+def nodes(stores):
+    settings = stores.settings() | {"downloads.redirect": "false"}
     with cluster(3, settings) as three:
         yield three
         status, report = three[0].verify()
@@ -184,13 +169,13 @@ def test_a_forgotten_request_takes_nothing_back_that_another_node_has_acknowledg
 
 
 @pytest.mark.parametrize("late", ["cancel", "wrong digest", "the same"])
-def test_a_late_request_on_another_node_destroys_nothing_that_was_published(postgres, nodes, repository, late):
+def test_a_late_request_on_another_node_destroys_nothing_that_was_published(stores, nodes, repository, late):
     """It has looked the session up before it was finished elsewhere, and acts on what it saw."""
     a = nodes[0]
     data = os.urandom(300_000)
     url = a.settings["postgres.url"]
-    with Proxy(postgres.port) as proxy:
-        slow_url = url.replace(f"port={postgres.port}", f"port={proxy.port}")
+    with Proxy(stores.postgres.port) as proxy:
+        slow_url = url.replace(f"port={stores.postgres.port}", f"port={proxy.port}")
         with Server(data=a.data, settings={**a.settings, "postgres.url": slow_url}) as slow:
             location = start(a, repository)
             assert patch(a, location, data, 0).status == 202
@@ -388,10 +373,10 @@ def test_nodes_are_replaced_one_after_the_other(nodes, balanced, repository):
     check(nodes[1], under_load(balanced, repository, roll))
 
 
-def test_nodes_that_start_together_migrate_once(postgres):
-    url = postgres.database()
+def test_nodes_that_start_together_migrate_once(stores):
+    settings = stores.settings()
     with ThreadPoolExecutor(4) as pool:
-        servers = [Server(settings={"metadata": "postgres", "postgres.url": url}) for _ in range(4)]
+        servers = [Server(settings=settings) for _ in range(4)]
         try:
             list(pool.map(lambda server: server.start(), servers))
             logs = [server.log_text() for server in servers]
