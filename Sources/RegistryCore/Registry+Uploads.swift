@@ -49,8 +49,14 @@ extension Registry {
         with grant: Grant<Push>
     ) async throws -> Int64 {
         try await working(on: id, in: grant.repository) { upload in
+            let before = upload
             try await receive(chunk, into: &upload, in: grant.repository)
-            try await save(&upload, in: grant.repository)
+            do {
+                try await save(&upload, in: grant.repository)
+            } catch let error as BlobStorageError {
+                try await rollBack(upload, to: before, in: grant.repository)
+                throw error
+            }
             return upload.received
         }
     }
@@ -72,11 +78,15 @@ extension Registry {
                 let bringsNothing = upload.stored == nil && chunk.length == 0
                 if bringsNothing, try await holds(digest, grant) { return }
                 if upload.received == 0 { upload.restart(with: digest.algorithm) }
+                let before = upload
                 try await receive(chunk, into: &upload, in: grant.repository)
                 do {
                     try await publish(&upload, as: digest, in: grant.repository)
                 } catch let error as RegistryError {
                     try await end(upload, in: grant.repository)
+                    throw error
+                } catch let error as BlobStorageError {
+                    try await rollBack(upload, to: before, in: grant.repository)
                     throw error
                 }
                 uploads.end(upload.id)
@@ -175,10 +185,14 @@ extension Registry {
                     checkpoint: { try await metadata.save($0.record(in: repository, at: $1), after: $0.stored) }
                 )
             }
-        } catch is RegistryError {
+        } catch let error as RegistryError where error.code == .sizeInvalid {
             try await rollBack(upload, to: before, in: repository)
-            throw RegistryError(.sizeInvalid, "The blob is larger than this registry accepts (\(limit) bytes).")
-        } catch let error as BlobStorageError {
+            throw error
+        } catch let error as RegistryError {
+            // Another request has gone on, perhaps with what this one made: nothing of it is deleted here.
+            _ = await upload.writer?.abandon()
+            throw error
+        } catch  where Self.isOfStores(error) {
             try await rollBack(upload, to: before, in: repository)
             throw error
         } catch {
@@ -203,6 +217,11 @@ extension Registry {
                 "Content-Range says \(range.lowerBound)-\(range.upperBound), but the body has \(length) bytes."
             )
         }
+    }
+
+    /// Whether the request may be sent again as it was, which is what the client is told.
+    private static func isOfStores(_ error: any Error) -> Bool {
+        error is BlobStorageError || MetadataStore.trouble(error) != nil
     }
 
     /// Forgets a chunk that was refused: the session stands where it stood. Its row goes back first, so that what is
