@@ -50,7 +50,7 @@ extension Registry {
     ) async throws -> Int64 {
         try await working(on: id, in: grant.repository) { upload in
             let before = upload
-            try await receive(chunk, into: &upload, in: grant.repository)
+            try await receive(chunk, into: &upload, canGoOn: true, in: grant.repository)
             do {
                 try await save(&upload, in: grant.repository)
             } catch let error as BlobStorageError {
@@ -61,8 +61,8 @@ extension Registry {
         }
     }
 
-    /// Takes the last part of a blob, which may be empty, and publishes the blob. May be sent again to any node when its
-    /// answer was lost, although the session is over then.
+    /// Takes the last part of a blob, which may be empty, and publishes the blob. May be sent again to any node when it
+    /// broke off or its answer was lost, although the session is over then.
     ///
     /// - Throws: ``ChunkOutOfOrder``, ``RegistryError``; the session is over unless the chunk was out of order.
     package func finishUpload(
@@ -79,7 +79,7 @@ extension Registry {
                 if bringsNothing, try await holds(digest, grant) { return }
                 if upload.received == 0 { upload.restart(with: digest.algorithm) }
                 let before = upload
-                try await receive(chunk, into: &upload, in: grant.repository)
+                try await receive(chunk, into: &upload, canGoOn: false, in: grant.repository)
                 do {
                     try await publish(&upload, as: digest, in: grant.repository)
                 } catch let error as RegistryError {
@@ -159,7 +159,14 @@ extension Registry {
         upload.noteStored(upload.received)
     }
 
-    private func receive(_ chunk: UploadChunk, into upload: inout Upload, in repository: RepositoryName) async throws {
+    /// - Parameter canGoOn: whether a client goes on with a request that broke off. A last one it sends again from its
+    ///   start, mostly without saying where that is, so the session must stand where it stood.
+    private func receive(
+        _ chunk: UploadChunk,
+        into upload: inout Upload,
+        canGoOn: Bool,
+        in repository: RepositoryName
+    ) async throws {
         let before = upload
         if let range = chunk.range {
             guard range.lowerBound == upload.received else { throw ChunkOutOfOrder(received: upload.received) }
@@ -182,7 +189,11 @@ extension Registry {
                     counting: { metrics.uploadedBytes.add($0) },
                     to: blobs,
                     keys,
-                    checkpoint: { try await metadata.save($0.record(in: repository, at: $1), after: $0.stored) }
+                    checkpoint: { upload, reached in
+                        guard canGoOn else { return false }
+                        try await metadata.save(upload.record(in: repository, at: reached), after: upload.stored)
+                        return true
+                    }
                 )
             }
         } catch let error as RegistryError where error.code == .sizeInvalid {
@@ -192,7 +203,7 @@ extension Registry {
             // Another request has gone on, perhaps with what this one made: nothing of it is deleted here.
             _ = await upload.writer?.abandon()
             throw error
-        } catch  where Self.isOfStores(error) {
+        } catch let error where !canGoOn || Self.isOfStores(error) {
             try await rollBack(upload, to: before, in: repository)
             throw error
         } catch {
