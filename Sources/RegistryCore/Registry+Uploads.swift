@@ -52,14 +52,20 @@ extension Registry {
         with grant: Grant<Push>
     ) async throws -> Int64 {
         try await working(on: id, in: grant.repository) { upload in
-            try await receive(chunk, into: &upload, in: grant.repository)
-            try await save(&upload, in: grant.repository)
+            let before = upload
+            try await receive(chunk, into: &upload, canGoOn: true, in: grant.repository)
+            do {
+                try await save(&upload, in: grant.repository)
+            } catch let error as BlobStorageError {
+                try await rollBack(upload, to: before, in: grant.repository)
+                throw error
+            }
             return upload.received
         }
     }
 
-    /// Takes the last part of a blob, which may be empty, and publishes the blob. May be sent again to any node when its
-    /// answer was lost, although the session is over then.
+    /// Takes the last part of a blob, which may be empty, and publishes the blob. May be sent again to any node when it
+    /// broke off or its answer was lost, although the session is over then.
     ///
     /// - Throws: ``ChunkOutOfOrder``, ``RegistryError``; the session is over unless the chunk was out of order.
     package func finishUpload(
@@ -75,11 +81,15 @@ extension Registry {
                 let bringsNothing = upload.stored == nil && chunk.length == 0
                 if bringsNothing, try await holds(digest, grant) { return }
                 if upload.received == 0 { upload.restart(with: digest.algorithm) }
-                try await receive(chunk, into: &upload, in: grant.repository)
+                let before = upload
+                try await receive(chunk, into: &upload, canGoOn: false, in: grant.repository)
                 do {
                     try await publish(&upload, as: digest, in: grant.repository)
                 } catch let error as RegistryError {
                     try await end(upload, in: grant.repository)
+                    throw error
+                } catch let error as BlobStorageError {
+                    try await rollBack(upload, to: before, in: grant.repository)
                     throw error
                 }
                 uploads.end(upload.id)
@@ -153,7 +163,14 @@ extension Registry {
         await discard(upload.superseded)
     }
 
-    private func receive(_ chunk: UploadChunk, into upload: inout Upload, in repository: RepositoryName) async throws {
+    /// - Parameter canGoOn: whether a client goes on with a request that broke off. A last one it sends again from its
+    ///   start, mostly without saying where that is, so the session must stand where it stood.
+    private func receive(
+        _ chunk: UploadChunk,
+        into upload: inout Upload,
+        canGoOn: Bool,
+        in repository: RepositoryName
+    ) async throws {
         let before = upload
         if let range = chunk.range {
             guard range.lowerBound == upload.received else { throw ChunkOutOfOrder(received: upload.received) }
@@ -176,13 +193,21 @@ extension Registry {
                     counting: { metrics.uploadedBytes.add($0) },
                     to: blobs,
                     keys,
-                    checkpoint: { try await metadata.save($0.record(in: repository, at: $1), after: $0.stored) }
+                    checkpoint: { upload, reached in
+                        guard canGoOn else { return false }
+                        try await metadata.save(upload.record(in: repository, at: reached), after: upload.stored)
+                        return true
+                    }
                 )
             }
-        } catch is RegistryError {
+        } catch let error as RegistryError where error.code == .sizeInvalid {
             try await rollBack(upload, to: before, in: repository)
-            throw RegistryError(.sizeInvalid, "The blob is larger than this registry accepts (\(limit) bytes).")
-        } catch let error as BlobStorageError {
+            throw error
+        } catch let error as RegistryError {
+            // Another request has gone on, perhaps with what this one made: nothing of it is deleted here.
+            _ = await upload.writer?.abandon()
+            throw error
+        } catch let error where !canGoOn || Self.isOfStores(error) {
             try await rollBack(upload, to: before, in: repository)
             throw error
         } catch {
@@ -207,6 +232,11 @@ extension Registry {
                 "Content-Range says \(range.lowerBound)-\(range.upperBound), but the body has \(length) bytes."
             )
         }
+    }
+
+    /// Whether the request may be sent again as it was, which is what the client is told.
+    private static func isOfStores(_ error: any Error) -> Bool {
+        error is BlobStorageError || MetadataStore.trouble(error) != nil
     }
 
     /// Forgets a chunk that was refused: the session stands where it stood. Its row goes back first, so that what is

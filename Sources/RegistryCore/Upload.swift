@@ -78,7 +78,7 @@ struct Upload {
     /// - Parameters:
     ///   - length: bytes of the body, where known.
     ///   - limit: most bytes that the whole upload may have.
-    ///   - checkpoint: called when more than before would survive a crash.
+    ///   - checkpoint: called when more than before would survive a crash; returns whether the row says so now.
     mutating func append(
         _ body: BodyReader,
         length: Int64?,
@@ -86,7 +86,7 @@ struct Upload {
         counting count: (Int64) -> Void,
         to blobs: any BlobStore,
         _ keys: KeyPool,
-        checkpoint: (Upload, Checkpoint) async throws -> Void
+        checkpoint: (Upload, Checkpoint) async throws -> Bool
     ) async throws {
         let expected = length.map { $0 + received }
         var batch: [ByteBuffer] = []
@@ -100,8 +100,7 @@ struct Upload {
             size += chunk.readableBytes
             guard size >= Self.batchSize else { continue }
             try await write(batch, size, of: expected, to: blobs, keys)
-            if let reached = await writer?.takeCheckpoint() {
-                try await checkpoint(self, reached)
+            if let reached = await writer?.takeCheckpoint(), try await checkpoint(self, reached) {
                 stored = reached.progress.offset
             }
             batch.removeAll(keepingCapacity: true)

@@ -25,10 +25,11 @@ class Fault:
       "answer"         answers with `status` and `body`; nothing is passed on
       "alter"          passes on, with `headers` of the answer replaced
       "reset-request"  cuts both ends after `after` bytes of the request's body
-      "stall-request"  is silent after that many, until `release()`
+      "stall-request"  is silent after that many, until `release()`; then both ends are cut
       "reset-answer"   cuts the client after `after` bytes of the answer's body; -1 for without its head
       "end-answer"     the same, but with an orderly end
-      "stall-answer"   is silent after that many, until `release()`
+      "stall-answer"   is silent after that many, until `release()`; then both ends are cut
+      "hold-answer"    has the whole answer and passes it on after `release()`
     """
 
     match: bytes | str
@@ -111,7 +112,8 @@ class Proxy:
                 if fault.times != 0 and re.search(fault.match, text):
                     fault.times = fault.times and fault.times - 1
                     fault.hits += 1
-                    fault.reached.set()
+                    if fault.action != "hold-answer":
+                        fault.reached.set()
                     return fault
         return None
 
@@ -203,7 +205,10 @@ class HTTPProxy(Proxy):
                 head = re.sub(rb"(?im)^%s:.*?\r$" % name.encode(), f"{name}: {value}\r".encode(), head)
         has_body = method != "HEAD" and head.split(b" ")[1] not in (b"204", b"304")
         body = self.body(head, upstream) if has_body else iter(())
-        if action.endswith("-answer"):
+        if action == "hold-answer":
+            fault.reached.set()
+            fault.released.wait()
+        elif action.endswith("-answer"):
             if fault.after >= 0:
                 client.sendall(head)
                 self.send_some(body, client, fault)

@@ -12,6 +12,7 @@ from cluster import LOST, RETRYABLE, HAProxy, cluster, path_of
 from faultproxy import Proxy
 from harness import OCI_MANIFEST, Server, image_manifest, sha256
 from images import small_layer
+from services import wait_until
 from test_clients import containerd, docker, home, layout, run, skopeo_push  # noqa: F401 (fixtures)
 
 pytestmark = pytest.mark.shared
@@ -125,7 +126,7 @@ def test_the_last_request_may_be_sent_again_to_any_node(nodes, repository, size)
 
 
 class Slowly:
-    """A request whose body waits in the middle."""
+    """A request whose body waits in the middle, until it is finished or cut off."""
 
     def __init__(self, node, method, path, first, rest):
         import http.client
@@ -136,6 +137,9 @@ class Slowly:
         self.connection.endheaders()
         self.connection.send(first)
         self.rest = rest
+
+    def cut(self):
+        self.connection.close()
 
     def finish(self) -> int:
         self.connection.send(self.rest)
@@ -165,6 +169,44 @@ def test_a_forgotten_request_takes_nothing_back_that_another_node_has_acknowledg
     assert forgotten.finish() == 409
     assert c.request("GET", location).headers["range"] == "0-299999"
     assert c.request("PUT", f"{location}?digest={sha256(data)}", body=data[300_000:]).status == 201
+    assert a.request("GET", f"/v2/{repository}/blobs/{sha256(data)}").body == data
+
+
+@pytest.mark.parametrize("end", ["client", "node"])
+def test_a_whole_upload_that_broke_off_may_be_sent_again_from_its_start(nodes, repository, end):
+    """PUT is no request to go on with: whoever repeats it, on whatever node, sends all of it."""
+    a, b, _ = nodes
+    data = os.urandom(26 * MIB)
+    location = start(b, repository)
+    target = f"{location}?digest={sha256(data)}"
+    before = a.metric("strata_blob_upload_bytes_total")
+    broken = Slowly(a, "PUT", target, data[: 25 * MIB], data[25 * MIB :])
+    wait_for_bytes(a, before, 25 * MIB)
+    if end == "node":
+        a.kill()
+        a.start()
+    broken.cut()
+    if end == "client":
+        wait_until("the end of the request", lambda: a.metric("strata_uploads_in_flight") == 0)
+    assert b.request("GET", location).headers["range"] == "0-0"
+    assert b.request("PUT", target, body=data).status == 201
+    assert b.request("GET", f"/v2/{repository}/blobs/{sha256(data)}").body == data
+
+
+def test_a_chunk_that_a_killed_node_was_receiving_is_kept_but_for_the_part_in_flight(nodes, repository):
+    a, b, c = nodes
+    data = os.urandom(50 * MIB)
+    location = start(b, repository)
+    before = a.metric("strata_blob_upload_bytes_total")
+    broken = Slowly(a, "PATCH", location, data[: 40 * MIB], data[40 * MIB :])
+    wait_for_bytes(a, before, 40 * MIB)
+    a.kill()
+    a.start()
+    broken.cut()
+    stands = int(b.request("GET", location).headers["range"].split("-")[1]) + 1
+    assert 40 * MIB - 2 * 8 * MIB <= stands <= 40 * MIB, "a part that is sent and one that fills are lost, no more"
+    assert patch(c, location, data[stands:], stands).status == 202
+    assert b.request("PUT", f"{location}?digest={sha256(data)}").status == 201
     assert a.request("GET", f"/v2/{repository}/blobs/{sha256(data)}").body == data
 
 
