@@ -391,5 +391,5 @@ def test_a_download_that_cannot_be_read_on_never_looks_whole(node, repository):
 def test_a_part_that_goes_silent_is_sent_again(node, stalled):
     _, answer, data, seconds = stalled()
     assert answer.status == 201
-    assert 25 < seconds < 60
+    assert seconds > 25, "it was not given the time that a slow store needs"
     node.assert_stored("stalled", data)
