@@ -21,8 +21,8 @@ build: .build-tools/build-dependencies ## the release binary
 run: build ## build and serve on $(LISTEN), data in $(DATA)
 	.build/release/strata serve --data $(DATA) --listen $(LISTEN)
 
-test-fast: .build-tools/build-dependencies ## unit tests and the rules about the source
-	swift test
+test-fast: .build-tools/test-tools ## unit tests on SQLite and PostgreSQL, and the rules about the source
+	python3 Tests/System/services.py postgres -- swift test
 
 test-system: build .build-tools/test-tools ## specification, clients, crashes, concurrency against the release binary
 	cd Tests/System && $(CURDIR)/$(TOOLS)/bin/python3 -m pytest -q -ra -s

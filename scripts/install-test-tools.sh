@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# What the tests need beyond the build: real clients from Debian, and Python's pytest and oras in .build-tools/venv.
+# What the tests need beyond the build: real clients and servers from Debian, and Python's pytest and oras in
+# .build-tools/venv.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 packages=(
     containerd docker.io podman buildah skopeo crun umoci debootstrap zstd curl openssl python3-venv
-    nginx-light docker-registry
+    nginx-light docker-registry postgresql-15 pgbouncer libfaketime procps
 )
 sudo=""
 [ "$(id -u)" -eq 0 ] || sudo="sudo"
