@@ -97,7 +97,10 @@ let package = Package(
         .testTarget(name: "OCITests", dependencies: ["OCI"]),
         .testTarget(
             name: "MetadataTests",
-            dependencies: ["OCI", "SQLStore", "Metadata", .product(name: "Logging", package: "swift-log")]
+            dependencies: [
+                "OCI", "SQLStore", "Metadata", .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ]
         ),
         .testTarget(name: "HTTPAPITests", dependencies: ["HTTPAPI", "HTTPSyntax"]),
         .testTarget(

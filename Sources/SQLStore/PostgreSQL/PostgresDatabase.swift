@@ -69,7 +69,8 @@ package final class PostgresDatabase: SQLDatabase {
         var load = 0
     }
 
-    /// Hands a connection from one thread to the next, which the mutex around it orders.
+    /// Hands a connection from one thread to the next.
+    // Unchecked: the mutex around the pool orders the threads, and only one of them has taken a connection out.
     private struct Handed: @unchecked Sendable { let connection: PostgresConnection }
 
     private let settings: Settings
