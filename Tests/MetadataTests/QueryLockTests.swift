@@ -13,7 +13,8 @@ struct QueryLockTests {
         let store: MetadataStore
         /// Another node on the same database.
         let otherNode: MetadataStore
-        let holder: Session
+        let observer: Session
+        private let holder: Session
         let repository: RepositoryName
 
         init() async throws {
@@ -31,7 +32,7 @@ struct QueryLockTests {
                 )
             }
             (store, otherNode) = (MetadataStore(databases[0]), MetadataStore(databases[1]))
-            holder = try Session(made)
+            (holder, observer) = (try Session(made), try Session(made))
             repository = try RepositoryName(parsing: "team/app")
             retried = count
             try await store.migrate()
@@ -113,9 +114,9 @@ struct QueryLockTests {
         let image = try scene.image("config", ["layer"])
         try await scene.hold("manifest")
         async let push: Void = scene.push(image, "v1")
-        try await scene.holder.waitUntilBlocked(count: 1)
+        try await scene.observer.waitUntilBlocked(count: 1)
         async let refusal = scene.refusal { try await scene.store.deleteBlob(layer, in: scene.repository) }
-        try await scene.holder.waitUntilBlocked(count: 2)
+        try await scene.observer.waitUntilBlocked(count: 2)
         try await scene.letGo()
         try await push
         #expect(try await refusal == .unsupported)
@@ -130,9 +131,9 @@ struct QueryLockTests {
         let image = try scene.image("config", ["layer"])
         try await scene.hold("gc_hint")
         async let deletion: Void = scene.store.deleteBlob(layer, in: scene.repository)
-        try await scene.holder.waitUntilBlocked(count: 1)
+        try await scene.observer.waitUntilBlocked(count: 1)
         async let refusal = scene.refusal { try await scene.push(image, "v1") }
-        try await scene.holder.waitUntilBlocked(count: 2)
+        try await scene.observer.waitUntilBlocked(count: 2)
         try await scene.letGo()
         try await deletion
         #expect(try await refusal == .manifestBlobUnknown)
@@ -148,9 +149,9 @@ struct QueryLockTests {
         try await scene.push(image, "v1")
         try await scene.hold("gc_hint")
         async let deletion: Void = scene.store.deleteManifest(image.digest, in: scene.repository)
-        try await scene.holder.waitUntilBlocked(count: 1)
+        try await scene.observer.waitUntilBlocked(count: 1)
         async let push: Void = scene.push(image, "v2")
-        try await scene.holder.waitUntilBlocked(count: 2)
+        try await scene.observer.waitUntilBlocked(count: 2)
         try await scene.letGo()
         try await deletion
         try await push
@@ -167,9 +168,9 @@ struct QueryLockTests {
         try await scene.push(image, "v1")
         try await scene.hold("tag")
         async let push: Void = scene.push(image, "v2")
-        try await scene.holder.waitUntilBlocked(count: 1)
+        try await scene.observer.waitUntilBlocked(count: 1)
         async let deletion: Void = scene.store.deleteManifest(image.digest, in: scene.repository)
-        try await scene.holder.waitUntilBlocked(count: 2)
+        try await scene.observer.waitUntilBlocked(count: 2)
         try await scene.letGo()
         try await push
         try await deletion
@@ -186,11 +187,13 @@ struct QueryLockTests {
         let (old, new) = (try scene.image("config", ["layer"]), try scene.image("config", ["other"]))
         try await scene.push(old, "v1")
         try await scene.push(new, nil)
+        // Both were pushed long ago, so that whoever lets go of one has to promise anew.
+        #expect(try await scene.observer.run("UPDATE manifest SET keep_until = 0") == "UPDATE 2")
         try await scene.hold("tag")
         async let push: Void = scene.push(new, "v1")
-        try await scene.holder.waitUntilBlocked(count: 1)
+        try await scene.observer.waitUntilBlocked(count: 1)
         async let deletion: Void = scene.store.deleteManifest(old.digest, in: scene.repository)
-        try await scene.holder.waitUntilBlocked(count: 2)
+        try await scene.observer.waitUntilBlocked(count: 2)
         try await scene.letGo()
         try await push
         try await deletion
@@ -205,11 +208,12 @@ struct QueryLockTests {
         try await scene.upload(["config", "layer"])
         let image = try scene.image("config", ["layer"])
         try await scene.push(image, "v1")
+        #expect(try await scene.observer.run("UPDATE manifest SET keep_until = 0") == "UPDATE 1")
         try await scene.hold("tag")
         async let push: Void = scene.push(image, "v1")
-        try await scene.holder.waitUntilBlocked(count: 1)
+        try await scene.observer.waitUntilBlocked(count: 1)
         async let deletion: Void = scene.store.deleteManifest(image.digest, in: scene.repository)
-        try await scene.holder.waitUntilBlocked(count: 2)
+        try await scene.observer.waitUntilBlocked(count: 2)
         try await scene.letGo()
         try await push
         try await deletion
@@ -253,7 +257,7 @@ struct QueryLockTests {
             try await group.waitForAll()
         }
         #expect(try await scene.store.counts().blobs == 20)
-        #expect(try await scene.holder.run("SELECT count(*) FROM repo_blob") == "120")
+        #expect(try await scene.observer.run("SELECT count(*) FROM repo_blob") == "120")
         #expect(try await scene.store.violations() == [])
         #expect(scene.retried.count == 0)
     }

@@ -41,7 +41,8 @@ final class Session: Sendable {
         try await waitUntilBlocked(count: 1, where: "pid = \(other.process)")
     }
 
-    /// Returns once so many connections to this database, such as a pool's, wait for locks.
+    /// Returns once so many connections to this database, such as a pool's, wait for locks. Not inside a transaction,
+    /// which would be shown the same moment again and again.
     func waitUntilBlocked(count: Int, where condition: String = "true") async throws {
         let deadline = ContinuousClock.now + .seconds(5)
         while ContinuousClock.now < deadline {
