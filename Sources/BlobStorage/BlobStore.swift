@@ -37,6 +37,9 @@ package protocol BlobStore: Sendable {
     /// Throws if nothing can be stored now.
     func checkHealth() async throws
 
+    /// Lets go of connections; nothing may be asked of it afterwards.
+    func close() async throws
+
     /// Bytes that a request should bring to an upload at least, for the store to work well; 1 for any.
     var preferredChunk: Int { get }
 }

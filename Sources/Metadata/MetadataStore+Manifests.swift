@@ -45,17 +45,12 @@ extension MetadataStore {
     package func deleteTag(_ tag: Tag, in repository: RepositoryName, condition: TagCondition = .none) async throws {
         let window = promises.window
         try await database.write { db in
-            let rows = try db.run(
-                """
-                SELECT t.repo_id, t.manifest_id, m.digest FROM repository r
-                JOIN tag t ON t.repo_id = r.id JOIN manifest m ON m.id = t.manifest_id
-                WHERE r.name = \(repository) AND t.name = \(tag) \(lock: .update, of: "t")
-                """
-            )
-            guard let row = rows.first else { throw RegistryError.manifestUnknown(.tag(tag), in: repository) }
-            try condition.check(row.digest(2), tag.text)
-            try db.run("DELETE FROM tag WHERE repo_id = \(row.int(0)) AND name = \(tag)")
-            try db.release(manifest: row.int(1), keepingFor: window)
+            guard let repo = try db.repositoryID(repository), let manifest = try db.lockTag(tag, in: repo) else {
+                throw RegistryError.manifestUnknown(.tag(tag), in: repository)
+            }
+            try condition.check(try db.digest(ofManifest: manifest), tag.text)
+            try db.run("DELETE FROM tag WHERE repo_id = \(repo) AND name = \(tag)")
+            try db.release(manifest: manifest, keepingFor: window)
         }
     }
 
@@ -119,6 +114,17 @@ extension SQLTransaction {
                 """
             ).first
         }
+    }
+
+    /// The row of the manifest that a tag names, which it names until the transaction ends; nil if there is no tag.
+    ///
+    /// Nothing is joined: a tag that moves while its lock is waited for would then seem to be gone.
+    func lockTag(_ tag: Tag, in repo: Int64) throws -> Int64? {
+        try run("SELECT manifest_id FROM tag WHERE repo_id = \(repo) AND name = \(tag) \(lock: .update)").first?.int(0)
+    }
+
+    func digest(ofManifest id: Int64) throws -> Digest? {
+        try run("SELECT digest FROM manifest WHERE id = \(id)").first?.digest(0)
     }
 
     fileprivate func isNamed(manifest id: Int64) throws -> Bool {

@@ -39,11 +39,13 @@ extension MetadataStore {
             let repo = try db.makeRepository(repository)
             let links = try db.lockBlobs(of: push.manifest, in: repo)
             let children = try db.lockChildren(of: push, in: repo)
-            try db.check(push, in: repo)
+            if push.tags.isEmpty { try db.check(push, in: repo) }
             let (id, isNew) = try db.insert(push.manifest, in: repo, promises)
             if isNew { try db.insertEdges(from: id, of: push.manifest, in: repo, links: links, children: children) }
             // In the order of names, so that two pushes of the same tags cannot wait for each other.
-            for tag in push.tags.sorted(by: { $0.text < $1.text }) { try db.point(tag, at: id, in: repo, promises) }
+            for tag in push.tags.sorted(by: { $0.text < $1.text }) {
+                try db.point(tag, at: id, in: repo, if: push.condition, promises)
+            }
             if push.tags.isEmpty { try db.hint(.manifest, [id], dueIn: promises.lease) }
         }
     }
@@ -108,23 +110,11 @@ extension SQLTransaction {
         if !entries.isEmpty { throw RegistryError(entries) }
     }
 
+    /// The condition of a push without tags holds for the manifest itself.
     fileprivate func check(_ push: ManifestPush, in repo: Int64) throws {
         guard push.condition != .none else { return }
-        if push.tags.isEmpty {
-            let rows = try run(
-                "SELECT digest FROM manifest WHERE repo_id = \(repo) AND digest = \(push.manifest.digest)"
-            )
-            try push.condition.check(rows.first?.digest(0), "\(push.manifest.digest)")
-        }
-        for tag in push.tags.sorted(by: { $0.text < $1.text }) {
-            let rows = try run(
-                """
-                SELECT m.digest FROM tag t JOIN manifest m ON m.id = t.manifest_id
-                WHERE t.repo_id = \(repo) AND t.name = \(tag) \(lock: .update, of: "t")
-                """
-            )
-            try push.condition.check(rows.first?.digest(0), tag.text)
-        }
+        let rows = try run("SELECT digest FROM manifest WHERE repo_id = \(repo) AND digest = \(push.manifest.digest)")
+        try push.condition.check(rows.first?.digest(0), "\(push.manifest.digest)")
     }
 
     /// - Returns: the row's id and whether it is new. An old row keeps its bytes and its media type: they are what its
@@ -197,10 +187,16 @@ extension SQLTransaction {
         )
     }
 
-    fileprivate func point(_ tag: Tag, at id: Int64, in repo: Int64, _ promises: Promises) throws {
-        let old = try run(
-            "SELECT manifest_id FROM tag WHERE repo_id = \(repo) AND name = \(tag) \(lock: .update)"
-        ).first?.int(0)
+    fileprivate func point(
+        _ tag: Tag,
+        at id: Int64,
+        in repo: Int64,
+        if condition: TagCondition,
+        _ promises: Promises
+    ) throws {
+        let old = try lockTag(tag, in: repo)
+        // Checked on the locked row, or on the absence that the insertion below insists on.
+        if condition != .none { try condition.check(try old.flatMap { try digest(ofManifest: $0) }, tag.text) }
         if let old {
             try run(
                 "UPDATE tag SET manifest_id = \(id), updated_at = \(now) WHERE repo_id = \(repo) AND name = \(tag)"

@@ -20,8 +20,25 @@ struct Composition {
     let metadata: MetadataStore
     let blobs: any BlobStore
 
-    /// Opens the stores; a data folder that they need is made if it is missing. Does not touch the schema.
-    init(_ configuration: Configuration, logger: Logger) throws {
+    /// Opens the stores for as long as `body` runs; a data folder that they need is made if it is missing. Does not touch
+    /// the schema.
+    static func with<Result>(
+        _ configuration: Configuration,
+        logger: Logger,
+        _ body: (Composition) async throws -> Result
+    ) async throws -> Result {
+        let composition = try Composition(configuration, logger: logger)
+        do {
+            let result = try await body(composition)
+            try await composition.blobs.close()
+            return result
+        } catch {
+            try? await composition.blobs.close()  // what went wrong before says more
+            throw error
+        }
+    }
+
+    private init(_ configuration: Configuration, logger: Logger) throws {
         self.configuration = configuration
         self.logger = logger
         let promises = Promises(

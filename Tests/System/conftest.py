@@ -3,14 +3,29 @@ import itertools
 import pytest
 
 from harness import Server
+from stores import PAIRS, Embedded
 
 _names = itertools.count()
 
 
+def pytest_generate_tests(metafunc):
+    """Every test that needs stores runs on each pair, unless its module says EMBEDDED_ONLY or it is marked so."""
+    if "stores" in metafunc.fixturenames:
+        only = getattr(metafunc.module, "EMBEDDED_ONLY", False) or metafunc.definition.get_closest_marker("embedded")
+        metafunc.parametrize("stores", [Embedded.name] if only else list(PAIRS), indirect=True, scope="session")
+
+
 @pytest.fixture(scope="session")
-def server():
+def stores(request):
+    pair = PAIRS[request.param]()
+    yield pair
+    pair.close()
+
+
+@pytest.fixture(scope="session")
+def server(stores):
     """One server for all tests that do not disturb it; each test takes a repository of its own."""
-    with Server() as running:
+    with Server(settings=stores.settings()) as running:
         yield running
 
 
@@ -21,12 +36,13 @@ def repository():
 
 
 @pytest.fixture
-def fresh():
+def fresh(stores):
     """Starts servers of a test's own: fresh(**settings) → Server. All are gone when the test ends."""
     started = []
 
     def start(data="", **settings):
-        server = Server(data=data, settings={k.replace("__", ".").replace("_", "-"): v for k, v in settings.items()})
+        own = {k.replace("__", ".").replace("_", "-"): v for k, v in settings.items()}
+        server = Server(data=data, settings=stores.settings() | own)
         started.append(server)
         return server.start()
 

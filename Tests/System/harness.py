@@ -4,6 +4,7 @@ The client is deliberately small: it sends exactly the bytes a test asks for, so
 """
 import hashlib
 import http.client
+import itertools
 import json
 import os
 import pathlib
@@ -13,6 +14,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import urllib.parse
 from dataclasses import dataclass, field
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -56,6 +58,21 @@ class Response:
         return [e["code"] for e in self.json()["errors"]]
 
 
+def exchange(port, method, path, body=None, headers=None, chunked=False, timeout=60) -> Response:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    try:
+        connection.request(method, path, body=body, headers=headers or {}, encode_chunked=chunked)
+        response = connection.getresponse()
+        data = response.read()
+        merged = {}
+        for name, value in response.getheaders():
+            key = name.lower()
+            merged[key] = f"{merged[key]}, {value}" if key in merged else value
+        return Response(response.status, merged, data)
+    finally:
+        connection.close()
+
+
 @dataclass
 class Server:
     """One strata process on its own data folder. `settings` are configuration keys given with --set."""
@@ -74,13 +91,17 @@ class Server:
         self.port = self.port or free_port()
 
     @property
+    def options(self):
+        """What tells any command which stores it works on."""
+        assignments = [["--set", f"{key}={value}"] for key, value in self.settings.items()]
+        return ["--data", self.data, *itertools.chain.from_iterable(assignments)]
+
+    @property
     def host(self):
         return f"127.0.0.1:{self.port}"
 
     def start(self, timeout=30):
-        arguments = [BINARY, "serve", "--data", self.data, "--listen", self.host]
-        for key, value in self.settings.items():
-            arguments += ["--set", f"{key}={value}"]
+        arguments = [BINARY, "serve", "--listen", self.host, *self.options]
         self.log = open(os.path.join(tempfile.gettempdir(), f"strata-test-{self.port}.log"), "ab")
         self.process = subprocess.Popen(
             arguments, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env={**os.environ, **self.env}
@@ -124,20 +145,14 @@ class Server:
 
     # -- HTTP
 
-    def request(self, method, path, body=None, headers=None, chunked=False, timeout=60) -> Response:
-        """One request on its own connection. `body` may be bytes or an iterable of bytes (with chunked=True)."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
-        try:
-            connection.request(method, path, body=body, headers=headers or {}, encode_chunked=chunked)
-            response = connection.getresponse()
-            data = response.read()
-            merged = {}
-            for name, value in response.getheaders():
-                key = name.lower()
-                merged[key] = f"{merged[key]}, {value}" if key in merged else value
-            return Response(response.status, merged, data)
-        finally:
-            connection.close()
+    def request(self, method, path, body=None, headers=None, chunked=False, timeout=60, follow=True) -> Response:
+        """One request on its own connection. `body` may be bytes or an iterable of bytes (with chunked=True).
+        Goes where a 307 sends it, as clients do."""
+        answer = exchange(self.port, method, path, body, headers, chunked, timeout)
+        if answer.status != 307 or not follow:
+            return answer
+        elsewhere = urllib.parse.urlsplit(answer.headers["location"])
+        return exchange(elsewhere.port, method, f"{elsewhere.path}?{elsewhere.query}", body, headers, chunked, timeout)
 
     def raw(self, data: bytes, timeout=10) -> bytes:
         """Sends bytes as they are and returns all that comes back until the server closes or `timeout` passes."""
@@ -197,8 +212,9 @@ class Server:
         return sum(v for k, v in self.metrics().items() if k == name or k.startswith(name + "{"))
 
     def verify(self):
-        """Runs `strata verify --json` on the data folder; returns (exit status, report)."""
-        done = subprocess.run([BINARY, "verify", "--data", self.data, "--json"], capture_output=True, text=True)
+        """Runs `strata verify --json` on the server's stores; returns (exit status, report)."""
+        done = subprocess.run([BINARY, "verify", "--json", *self.options], capture_output=True, text=True)
+        assert done.stdout, done.stderr
         return done.returncode, json.loads(done.stdout)
 
 

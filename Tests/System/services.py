@@ -167,6 +167,185 @@ class Postgres(Service):
         self.tool("pg_ctl", "-D", self.data, "promote", "-w", "-t", "30")
 
 
+class ObjectStore(Service):
+    """An S3-compatible server with one user."""
+
+    ACCESS_KEY = "teststrata"
+    SECRET_KEY = "test-secret-of-strata"
+    port: int
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self):
+        """boto3's: a client that is not ours."""
+        import boto3
+        from botocore.config import Config
+
+        return boto3.client(
+            "s3", endpoint_url=self.endpoint, region_name="us-east-1", aws_access_key_id=self.ACCESS_KEY,
+            aws_secret_access_key=self.SECRET_KEY,
+            config=Config(retries={"max_attempts": 1}, connect_timeout=2, read_timeout=10, s3={"addressing_style": "path"}),
+        )
+
+    def bucket(self) -> str:
+        """A new, empty bucket."""
+        name = "t" + uuid.uuid4().hex
+        self.client().create_bucket(Bucket=name)
+        return name
+
+    def settings(self, bucket: str, endpoint: str = "") -> dict:
+        """The configuration of a server that keeps its blobs in a bucket."""
+        return {
+            "blobs": "s3", "s3.endpoint": endpoint or self.endpoint, "s3.bucket": bucket, "s3.credentials": "keys",
+            "s3.access-key-id": self.ACCESS_KEY, "s3.secret-access-key": self.SECRET_KEY,
+        }
+
+    def objects(self, bucket: str) -> list[str]:
+        pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        return sorted(item["Key"] for page in pages for item in page.get("Contents", []))
+
+    def uploads(self, bucket: str) -> list[str]:
+        """The keys of multipart uploads that nobody finished or gave up."""
+        return sorted(item["Key"] for item in self.client().list_multipart_uploads(Bucket=bucket).get("Uploads", []))
+
+
+class SeaweedFS(ObjectStore):
+    """The second implementation: newer than Ceph's in some things, laxer in others."""
+
+    def __init__(self):
+        super().__init__("seaweedfs")
+        self.ports = free_ports(8)
+        self.port = self.ports[6]
+
+    def start(self):
+        import json
+
+        credentials = [{"accessKey": self.ACCESS_KEY, "secretKey": self.SECRET_KEY}]
+        actions = ["Admin", "Read", "Write", "List", "Tagging"]
+        identities = [{"name": "strata", "credentials": credentials, "actions": actions}]
+        (self.folder / "s3.json").write_text(json.dumps({"identities": identities}))
+        master, master_grpc, volume, volume_grpc, filer, filer_grpc, s3, s3_grpc = self.ports
+        self.spawn(
+            VENV / "weed", "-logtostderr=true", "-v=0", "server", f"-dir={self.folder}", "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1", "-master.telemetry=false", f"-master.port={master}", f"-master.port.grpc={master_grpc}",
+            "-master.electionTimeout=1s", "-master.volumeSizeLimitMB=1024", "-volume.max=200",
+            "-volume.preStopSeconds=0", f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}", "-filer",
+            f"-filer.port={filer}", f"-filer.port.grpc={filer_grpc}", f"-filer.localSocket={self.folder}/filer.sock",
+            "-s3", f"-s3.port={s3}", f"-s3.port.grpc={s3_grpc}", f"-s3.config={self.folder}/s3.json",
+            f"-s3.localSocket={self.folder}/s3.sock", "-s3.port.iceberg=0", "-s3.port.lance=0",
+        )
+        # It answers before it can store anything.
+        wait_until("SeaweedFS", self.can_store)
+        return self
+
+    def can_store(self) -> bool:
+        try:
+            self.client().put_object(Bucket=self.bucket(), Key="k", Body=b"x")
+            return True
+        except Exception:  # whatever boto3 says, it is not ready yet
+            return False
+
+
+class RadosGateway(ObjectStore):
+    """Ceph's S3: strict about signatures and payload hashes. One monitor, one OSD on a file, one gateway."""
+
+    def __init__(self):
+        super().__init__("ceph")
+        self.monitor, self.monitor_v1, self.port = free_ports(3)
+
+    def start(self):
+        for name in ["mon", "osd", "rgw"]:
+            (self.folder / name).mkdir()
+        fsid = str(uuid.uuid4())
+        (self.folder / "ceph.conf").write_text(
+            f"""
+[global]
+fsid = {fsid}
+mon host = [v2:127.0.0.1:{self.monitor},v1:127.0.0.1:{self.monitor_v1}]
+mon initial members = a
+public addr = 127.0.0.1
+cluster addr = 127.0.0.1
+auth cluster required = none
+auth service required = none
+auth client required = none
+run dir = {self.folder}
+admin socket = {self.folder}/$name.asok
+log file = {self.folder}/$name.log
+mon cluster log file = {self.folder}/cluster.log
+crash dir = {self.folder}
+pid file = {self.folder}/$name.pid
+osd pool default size = 1
+osd pool default min size = 1
+osd pool default pg num = 4
+osd pool default pgp num = 4
+osd pool default pg autoscale mode = off
+osd crush chooseleaf type = 0
+mon allow pool size one = true
+mon data avail warn = 1
+mon data avail crit = 1
+paxos propose interval = 0.05
+paxos min wait = 0.01
+mon tick interval = 1
+osd objectstore = bluestore
+bluestore block create = true
+bluestore block size = 21474836480
+osd memory target = 939524096
+rgw rados pool pg num min = 4
+rgw relaxed s3 bucket names = false
+[mon.a]
+mon data = {self.folder}/mon
+[osd.0]
+osd data = {self.folder}/osd
+[client.rgw.a]
+rgw data = {self.folder}/rgw
+# The gateway has defaults of its own for these two: said again here, or it never connects.
+auth client required = none
+ms mon client mode = crc
+rgw frontends = beast endpoint=127.0.0.1:{self.port}
+rgw thread pool size = 64
+"""
+        )
+        addresses = f"[v2:127.0.0.1:{self.monitor},v1:127.0.0.1:{self.monitor_v1}]"
+        self.tool("monmaptool", "--create", "--fsid", fsid, "--addv", "a", addresses, self.folder / "monmap")
+        self.ceph("ceph-mon", "-i", "a", "--mkfs", "--monmap", self.folder / "monmap")
+        self.daemon("ceph-mon", "-i", "a")
+        wait_until("Ceph's monitor", lambda: self.ceph("ceph", "--connect-timeout", "5", "-s") is not None)
+        osd = str(uuid.uuid4())
+        self.ceph("ceph", "osd", "new", osd)
+        self.ceph("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", osd)
+        self.launch_storage()
+        self.ceph(
+            "radosgw-admin", "-n", "client.rgw.a", "user", "create", "--uid=strata", "--display-name=strata",
+            f"--access-key={self.ACCESS_KEY}", f"--secret-key={self.SECRET_KEY}", "--max-buckets=0",
+        )
+        return self
+
+    def launch(self):
+        """Starts it again where it was killed."""
+        self.daemon("ceph-mon", "-i", "a")
+        self.launch_storage()
+
+    def launch_storage(self):
+        self.daemon("ceph-osd", "-i", "0")
+        wait_until("Ceph's OSD", lambda: "1 up" in self.ceph("ceph", "--connect-timeout", "5", "osd", "stat"))
+        self.daemon("radosgw", "-n", "client.rgw.a")
+        wait_until("Ceph's gateway", lambda: urllib.request.urlopen(self.endpoint, timeout=2).status == 200, timeout=120)
+
+    def daemon(self, name, *arguments):
+        self.spawn(name, "-c", self.folder / "ceph.conf", *arguments, "-f")
+
+    def ceph(self, name, *arguments) -> str:
+        return self.tool(name, "-c", self.folder / "ceph.conf", *arguments)
+
+    def tool(self, *command) -> str:
+        done = subprocess.run([str(c) for c in command], capture_output=True, text=True, cwd=self.folder, timeout=60)
+        if done.returncode:
+            raise subprocess.SubprocessError(f"{command[0]} failed: {done.stderr[-2000:]}")
+        return done.stdout
+
+
 SERVICES = {"postgres": (Postgres, "STRATA_TEST_POSTGRES", lambda s: s.conninfo)}
 
 

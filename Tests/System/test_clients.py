@@ -22,8 +22,8 @@ def run(*command, **options):
 
 
 @pytest.fixture(scope="module")
-def registry():
-    with Server(settings={"log.level": "info"}) as server:
+def registry(stores):
+    with Server(settings=stores.settings()) as server:
         yield server
         assert server.verify()[1]["findings"] == []
 

@@ -171,12 +171,12 @@ def assert_clean(server):
     assert status == 0 and report["findings"] == [], report
 
 
-def test_nothing_acknowledged_is_lost():
+def test_nothing_acknowledged_is_lost(stores):
     print(f"STRATA_SEED={SEED} STRATA_KILLS={KILLS}")
     chance = random.Random(SEED)
     ledgers = [Ledger(n) for n in range(WORKERS)]
     failures = []
-    with Server(settings={"log.level": "warning"}) as server:
+    with Server(settings=stores.settings() | {"log.level": "warning"}) as server:
         for kill in range(1, KILLS + 1):
             stop = threading.Event()
             threads = [

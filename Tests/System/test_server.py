@@ -12,6 +12,8 @@ import pytest
 
 from harness import BINARY, Server, free_port, sha256
 
+EMBEDDED_ONLY = True  # about the server, whatever its stores
+
 
 def strata(*arguments, **environment):
     return subprocess.run(

@@ -74,6 +74,8 @@ package struct FileBlobStore: BlobStore {
 
     package var preferredChunk: Int { 1 }
 
+    package func close() async throws {}
+
     package func delete(_ key: StorageKey) async throws {
         try await threads.runIfActive { [self] in
             guard unlink(path(key)) == 0 || errno == ENOENT else { throw Self.error("unlink") }
@@ -114,7 +116,7 @@ package struct FileBlobStore: BlobStore {
     static func sync(folder: String) throws {
         let descriptor = Glibc.open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard descriptor >= 0 else { throw error("open \(folder)") }
-        defer { close(descriptor) }
+        defer { Glibc.close(descriptor) }
         guard fsync(descriptor) == 0 else { throw error("fsync \(folder)") }
     }
 
@@ -137,7 +139,7 @@ private final class FileBlobWriter: BlobWriter {
         self.offset = Mutex(offset)
     }
 
-    deinit { close(descriptor) }
+    deinit { Glibc.close(descriptor) }
 
     func append(_ chunks: [ByteBuffer], hashing digester: Digester) async throws -> Digester {
         try await store.threads.runIfActive { [self] in

@@ -33,9 +33,6 @@ package struct S3Client: Sendable {
         credentials = S3CredentialCache(source, http)
     }
 
-    /// Closes all connections.
-    package func shutdown() async throws { try await http.shutdown() }
-
     enum Body: Sendable {
         case none
         /// Small and signed.

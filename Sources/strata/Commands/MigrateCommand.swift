@@ -16,11 +16,8 @@ struct MigrateCommand: AsyncParsableCommand {
 
     func run() async throws {
         let configuration = try options.load()
-        let composition = try Composition(
-            configuration,
-            logger: Logger(label: "strata") { _ in LogLines(configuration.log) }
-        )
-        let ran = try await composition.metadata.migrate()
+        let logger = Logger(label: "strata") { _ in LogLines(configuration.log) }
+        let ran = try await Composition.with(configuration, logger: logger) { try await $0.metadata.migrate() }
         print(ran.isEmpty ? "The schema is up to date." : "Applied: " + ran.joined(separator: ", "))
     }
 }

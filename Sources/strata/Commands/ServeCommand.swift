@@ -29,7 +29,11 @@ struct ServeCommand: AsyncParsableCommand {
     func run() async throws {
         let configuration = try options.load()
         let logger = Logger(label: "strata") { _ in LogLines(configuration.log) }
-        let composition = try Composition(configuration, logger: logger)
+        try await Composition.with(configuration, logger: logger) { try await Self.serve($0, configuration, logger) }
+    }
+
+    private static func serve(_ composition: Composition, _ configuration: Configuration, _ logger: Logger) async throws
+    {
         let ran = try await composition.metadata.migrate()
         if !ran.isEmpty { logger.notice("schema migrated", metadata: ["migrations": "\(ran.joined(separator: ", "))"]) }
         let certificates = try composition.certificates()
@@ -38,18 +42,18 @@ struct ServeCommand: AsyncParsableCommand {
         try await withThrowingTaskGroup(of: Void.self) { group in
             if let certificates {
                 let hangUps = await UnixSignalsSequence(trapping: .sighup)
-                group.addTask { for await _ in hangUps { Self.reload(certificates, force: true, logger) } }
+                group.addTask { for await _ in hangUps { reload(certificates, force: true, logger) } }
                 group.addTask {
                     while true {
-                        try await Task.sleep(for: Self.certificateInterval)
-                        Self.reload(certificates, force: false, logger)
+                        try await Task.sleep(for: certificateInterval)
+                        reload(certificates, force: false, logger)
                     }
                 }
             }
             try await server.run(
                 host: configuration.listen.host.text,
                 port: configuration.listen.port,
-                onListening: { Self.greet(configuration, $0) },
+                onListening: { greet(configuration, $0) },
                 until: {
                     for await _ in stop { return }
                 }

@@ -25,13 +25,12 @@ struct VerifyCommand: AsyncParsableCommand {
 
     func run() async throws {
         let configuration = try options.load()
-        let composition = try Composition(
-            configuration,
-            logger: Logger(label: "strata") { _ in LogLines(configuration.log) }
-        )
-        try await composition.metadata.migrate()
+        let logger = Logger(label: "strata") { _ in LogLines(configuration.log) }
         let bar = json || isatty(STDERR_FILENO) == 0 ? nil : ProgressBar()
-        let report = try await composition.verifier().run { done, total in bar?.show(done, of: total) }
+        let report = try await Composition.with(configuration, logger: logger) { composition in
+            try await composition.metadata.migrate()
+            return try await composition.verifier().run { done, total in bar?.show(done, of: total) }
+        }
         bar?.finish()
         if json {
             let encoder = JSONEncoder()

@@ -1,0 +1,45 @@
+"""The engines behind a server. Most tests run on both pairs: what is embedded, and what many nodes share."""
+import os
+
+from services import Postgres, RadosGateway
+
+
+class Embedded:
+    """SQLite and files, in the server's data folder."""
+
+    name = "sqlite+files"
+
+    def settings(self) -> dict:
+        """The configuration of a server whose stores are new and empty."""
+        return {}
+
+    def objects(self, server) -> list[str]:
+        """The names of all objects that a server has stored, published or not."""
+        return sorted(name for _, _, names in os.walk(os.path.join(server.data, "objects")) for name in names)
+
+    def close(self):
+        pass
+
+
+class Shared:
+    """PostgreSQL and Ceph's S3: one of each for all tests, a database and a bucket for each server."""
+
+    name = "postgres+s3"
+
+    def __init__(self):
+        self.postgres = Postgres().__enter__()
+        self.s3 = RadosGateway().__enter__()
+
+    def settings(self) -> dict:
+        database = {"metadata": "postgres", "postgres.url": self.postgres.database(), "postgres.connections": 8}
+        return database | self.s3.settings(self.s3.bucket())
+
+    def objects(self, server) -> list[str]:
+        return [key.split("/")[-1] for key in self.s3.objects(server.settings["s3.bucket"])]
+
+    def close(self):
+        self.postgres.__exit__()
+        self.s3.__exit__()
+
+
+PAIRS = {pair.name: pair for pair in (Embedded, Shared)}
