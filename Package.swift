@@ -105,7 +105,10 @@ let package = Package(
         .testTarget(name: "HTTPAPITests", dependencies: ["HTTPAPI", "HTTPSyntax"]),
         .testTarget(
             name: "StrataTests",
-            dependencies: ["strata", .product(name: "ArgumentParser", package: "swift-argument-parser")]
+            dependencies: [
+                "strata", "BlobStorage", "Housekeeping",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]
         ),
         .testTarget(name: "TidyTests"),
     ],

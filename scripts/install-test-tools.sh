@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 packages=(
     containerd docker.io podman buildah skopeo crun umoci debootstrap zstd curl openssl procps python3-venv
     nginx-light docker-registry
-    postgresql-15 pgbouncer libfaketime haproxy libnginx-mod-http-js radosgw ceph-mon ceph-osd ceph-common
+    postgresql-15 pgbouncer faketime haproxy libnginx-mod-http-js radosgw ceph-mon ceph-osd ceph-common
 )
 sudo=""
 [ "$(id -u)" -eq 0 ] || sudo="sudo"

@@ -7,8 +7,13 @@ package struct MetadataStore: Sendable {
     let promises: Promises
     let uploads: UploadBatcher
 
-    package init(_ database: any SQLDatabase, promises: Promises = .standard) {
-        uploads = Self.makeUploadBatcher(database, promises)
+    /// - Parameter committed: told how many uploads shared each transaction, for metrics.
+    package init(
+        _ database: any SQLDatabase,
+        promises: Promises = .standard,
+        committed: @escaping @Sendable (Int) -> Void = { _ in }
+    ) {
+        uploads = Self.makeUploadBatcher(database, promises, committed)
         self.database = database
         self.promises = promises
     }
@@ -66,7 +71,7 @@ package struct MetadataStore: Sendable {
     }
 }
 
-package enum SchemaError: Error, CustomStringConvertible {
+package enum SchemaError: Error, Hashable, CustomStringConvertible {
     case newer(found: Int64, known: Int64)
 
     package var description: String {

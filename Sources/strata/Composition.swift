@@ -47,7 +47,16 @@ struct Composition {
             upload: configuration.uploads.sessionLifetime,
             trash: configuration.promises.trash
         )
-        metadata = MetadataStore(try Self.makeDatabase(configuration, metrics, logger), promises: promises)
+        let batches = metrics.histogram(
+            "strata_upload_batch_size",
+            help: "Finished uploads that shared a transaction.",
+            bounds: [1, 2, 4, 8, 16, 32, 64]
+        )
+        metadata = MetadataStore(
+            try Self.makeDatabase(configuration, metrics, logger),
+            promises: promises,
+            committed: { batches.observe(Double($0)) }
+        )
         threads = NIOThreadPool(numberOfThreads: max(4, 2 * System.coreCount))
         threads.start()
         blobs = try Self.makeBlobStore(configuration, threads, logger)
@@ -116,6 +125,20 @@ struct Composition {
             connections: metrics.gauge("strata_http_connections", help: "Open connections."),
             logger: logger
         )
+    }
+
+    func databaseCheckup() -> DatabaseCheckup { DatabaseCheckup(metadata) }
+
+    /// - Parameter readingURL: whether signed URLs are tried, if clients are sent to any.
+    func blobStoreCheckup(readingURL: Bool) -> BlobStoreCheckup {
+        let redirects = configuration.downloads.redirects && configuration.blobs == .s3
+        return BlobStoreCheckup(metadata, blobs, redirects: readingURL && redirects)
+    }
+
+    /// Nil if nothing is kept in the data folder.
+    static func folderCheckup(_ configuration: Configuration) -> FolderCheckup? {
+        let isUsed = configuration.metadata == .sqlite || configuration.blobs == .files
+        return isUsed ? FolderCheckup(configuration.data) : nil
     }
 
     func verifier() -> StoreVerifier { StoreVerifier(metadata: metadata, blobs: blobs) }

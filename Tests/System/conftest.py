@@ -3,7 +3,7 @@ import itertools
 import pytest
 
 from harness import Server
-from stores import PAIRS, Embedded
+from stores import PAIRS, Embedded, Shared
 
 _names = itertools.count()
 
@@ -11,8 +11,10 @@ _names = itertools.count()
 def pytest_generate_tests(metafunc):
     """Every test that needs stores runs on each pair, unless its module says EMBEDDED_ONLY or it is marked so."""
     if "stores" in metafunc.fixturenames:
-        only = getattr(metafunc.module, "EMBEDDED_ONLY", False) or metafunc.definition.get_closest_marker("embedded")
-        metafunc.parametrize("stores", [Embedded.name] if only else list(PAIRS), indirect=True, scope="session")
+        is_embedded = getattr(metafunc.module, "EMBEDDED_ONLY", False) or metafunc.definition.get_closest_marker("embedded")
+        is_shared = metafunc.definition.get_closest_marker("shared")
+        names = [Embedded.name] if is_embedded else [Shared.name] if is_shared else list(PAIRS)
+        metafunc.parametrize("stores", names, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")

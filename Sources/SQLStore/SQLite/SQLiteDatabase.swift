@@ -31,8 +31,12 @@ package final class SQLiteDatabase: SQLDatabase {
         tableOptions: "STRICT",
         clusteredTableOptions: "STRICT, WITHOUT ROWID",
         schemaLock: [],
+        planSettings: [],
         explain: "EXPLAIN QUERY PLAN ",
+        planColumn: 3,
         scan: "SCAN ",
+        search: "SEARCH ",
+        indexes: nil,
         concurrentBatches: 1
     )
 
@@ -94,6 +98,14 @@ package final class SQLiteDatabase: SQLDatabase {
         _ body: @escaping @Sendable (any SQLTransaction) throws -> Result
     ) async throws -> Result {
         try await read(body)
+    }
+
+    package func inspect() async throws -> DatabaseFacts {
+        try await read { db in
+            let tables = try db.run("SELECT name FROM sqlite_master WHERE type = 'table'").map { $0.text(0) }
+            let version = try db.run("SELECT sqlite_version()").first?.text(0) ?? ""
+            return DatabaseFacts(version: "SQLite \(version)", tables: Set(tables))
+        }
     }
 
     @discardableResult
