@@ -28,6 +28,9 @@ package protocol BlobStore: Sendable {
     /// Deletes an object. Deleting one that is not there is no error.
     func delete(_ key: StorageKey) async throws
 
+    /// Whether a deleted object of ours can never come back: over a network, a late copy of a request may still make it.
+    var deletesForGood: Bool { get }
+
     /// Gives up an unpublished object, with all that was made for it.
     func discard(_ progress: ObjectProgress) async throws
 

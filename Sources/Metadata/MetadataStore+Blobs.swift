@@ -36,7 +36,7 @@ extension MetadataStore {
             try db.run(
                 """
                 DELETE FROM object_trash WHERE skey = \(key)
-                AND NOT EXISTS (SELECT 1 FROM upload_session WHERE skey = \(key))
+                AND NOT EXISTS (SELECT 1 FROM upload_session WHERE skey = \(key) OR tail_key = \(key))
                 """
             )
         }

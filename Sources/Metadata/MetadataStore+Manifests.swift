@@ -20,9 +20,13 @@ extension MetadataStore {
     ) async throws -> StoredManifest {
         let found = try await database.read { db -> (manifest: StoredManifest, mustPromise: Int64?)? in
             guard let row = try db.findManifest(reference, in: repository) else { return nil }
-            let manifest = StoredManifest(digest: row.digest(1), mediaType: row.text(2), bytes: row.bytes(3))
+            let digest = row.digest(1)
+            // Gone between the two questions: so is the manifest.
+            guard let bytes = try manifests.bytes(of: digest) ?? db.payload(ofManifest: row.int(0)) else { return nil }
+            manifests.insert(bytes, for: digest)
+            let manifest = StoredManifest(digest: digest, mediaType: row.text(2), bytes: bytes)
             // What a tag or an index names is kept for longer than the window after it is let go.
-            guard promising, case .digest = reference, row.int(4) < db.now + promises.window,
+            guard promising, case .digest = reference, row.int(3) < db.now + promises.window,
                 try !db.isNamed(manifest: row.int(0))
             else { return (manifest, nil) }
             return (manifest, row.int(0))
@@ -103,7 +107,7 @@ extension RegistryError {
 extension Query {
     static func manifest(_ digest: Digest, in repository: RepositoryName) -> Query {
         """
-        SELECT m.id, m.digest, y.name, m.payload, m.keep_until FROM repository r
+        SELECT m.id, m.digest, y.name, m.keep_until FROM repository r
         JOIN manifest m ON m.repo_id = r.id JOIN media_type y ON y.id = m.media_type_id
         WHERE r.name = \(repository) AND m.digest = \(digest)
         """
@@ -111,7 +115,7 @@ extension Query {
 
     static func manifest(_ tag: Tag, in repository: RepositoryName) -> Query {
         """
-        SELECT m.id, m.digest, y.name, m.payload, m.keep_until FROM repository r
+        SELECT m.id, m.digest, y.name, m.keep_until FROM repository r
         JOIN tag t ON t.repo_id = r.id JOIN manifest m ON m.id = t.manifest_id
         JOIN media_type y ON y.id = m.media_type_id
         WHERE r.name = \(repository) AND t.name = \(tag)
@@ -120,7 +124,7 @@ extension Query {
 }
 
 extension SQLTransaction {
-    /// id, digest, media type, bytes, keep_until
+    /// id, digest, media type, keep_until
     func findManifest(_ reference: Reference, in repository: RepositoryName) throws -> SQLRow? {
         switch reference {
         case .digest(let digest): try run(.manifest(digest, in: repository)).first
@@ -137,6 +141,10 @@ extension SQLTransaction {
 
     func digest(ofManifest id: Int64) throws -> Digest? {
         try run("SELECT digest FROM manifest WHERE id = \(id)").first?.digest(0)
+    }
+
+    fileprivate func payload(ofManifest id: Int64) throws -> [UInt8]? {
+        try run("SELECT payload FROM manifest WHERE id = \(id)").first?.bytes(0)
     }
 
     fileprivate func isNamed(manifest id: Int64) throws -> Bool {

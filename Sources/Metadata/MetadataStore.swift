@@ -6,13 +6,18 @@ package struct MetadataStore: Sendable {
     let database: any SQLDatabase
     let promises: Promises
     let uploads: UploadBatcher
+    let manifests: ManifestCache
 
-    /// - Parameter committed: told how many uploads shared each transaction, for metrics.
+    /// - Parameters:
+    ///   - manifestCache: bytes of manifests that are kept in memory at most.
+    ///   - committed: told how many uploads shared each transaction, for metrics.
     package init(
         _ database: any SQLDatabase,
         promises: Promises = .standard,
+        manifestCache: Int = 32 << 20,
         committed: @escaping @Sendable (Int) -> Void = { _ in }
     ) {
+        manifests = ManifestCache(limit: manifestCache)
         uploads = Self.makeUploadBatcher(database, promises, committed)
         self.database = database
         self.promises = promises

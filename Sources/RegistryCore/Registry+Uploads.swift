@@ -26,6 +26,9 @@ package struct ChunkOutOfOrder: Error {
 }
 
 extension Registry {
+    /// Bytes that a chunk of an upload should have at least, but for the last one.
+    package var preferredChunk: Int { blobs.preferredChunk }
+
     /// Opens a session. Nothing is written: the id says all there is to know until the first byte.
     package func startUpload(algorithm: DigestAlgorithm, with grant: Grant<Push>) -> UploadID {
         uploads.make(for: grant.repository, algorithm: algorithm, now: Self.now)
@@ -113,6 +116,7 @@ extension Registry {
     private func save(_ upload: inout Upload, in repository: RepositoryName) async throws {
         try await upload.suspend()
         try await metadata.save(upload.record(in: repository))
+        for key in upload.superseded { await abandon(key) }
     }
 
     private func receive(_ chunk: UploadChunk, into upload: inout Upload, in repository: RepositoryName) async throws {
@@ -196,7 +200,8 @@ extension Registry {
             FinishedUpload(digest, size: upload.received, at: location, session: upload.id.bytes, in: repository)
         )
         metrics.uploads.add(1, isNew ? "stored" : "deduplicated")
-        if !isNew, case .object(let key) = location { try await abandon(StorageKey(bytes: key)) }
+        for key in upload.superseded { await abandon(key) }
+        if !isNew, case .object(let key) = location { await abandon(StorageKey(bytes: key)) }
     }
 
     private static func wrong(_ found: Digest, _ expected: Digest) -> RegistryError {
@@ -223,20 +228,19 @@ extension Registry {
         try await metadata.deleteUpload(upload.id.bytes)
         await upload.writer?.abandon()
         guard let saved = upload.saved else { return }
-        do {
-            try await blobs.discard(saved)
-            try await metadata.forgetKey(saved.key.bytes)
-        } catch {
-            logger.notice("unpublished object left to the collector", metadata: ["error": "\(error)"])
-        }
+        await giveUp(saved.key) { try await blobs.discard(saved) }
     }
 
-    /// Deletes an object that was never published. Its key is in the trash, so a failure here loses only time: the
-    /// collector deletes it later.
-    private func abandon(_ key: StorageKey) async throws {
+    /// Deletes an object that nothing names any more.
+    private func abandon(_ key: StorageKey) async {
+        await giveUp(key) { try await blobs.delete(key) }
+    }
+
+    /// The key is in the trash, so a failure here loses only time: the collector deletes it later.
+    private func giveUp(_ key: StorageKey, _ delete: () async throws -> Void) async {
         do {
-            try await blobs.delete(key)
-            try await metadata.forgetKey(key.bytes)
+            try await delete()
+            if blobs.deletesForGood { try await metadata.forgetKey(key.bytes) }
         } catch {
             logger.notice("unpublished object left to the collector", metadata: ["key": "\(key)", "error": "\(error)"])
         }

@@ -16,6 +16,8 @@ struct Upload {
     /// The object as far as an earlier request left it.
     private(set) var saved: ObjectProgress?
     private(set) var writer: (any BlobWriter)?
+    /// Objects that held bytes which are now elsewhere as well. They may go once ``saved`` has been recorded.
+    private(set) var superseded: [StorageKey] = []
 
     /// Bytes that are hashed and written in one go. Larger saves little, and each upload holds as many in memory.
     private static let batchSize = 256 * 1024
@@ -139,14 +141,22 @@ struct Upload {
     /// Returns when everything that was received is durable and ``saved`` says where.
     mutating func suspend() async throws {
         guard let writer else { return }
-        saved = try await writer.suspend()
+        let progress = try await writer.suspend()
+        supersede(with: [progress.key, progress.tail])
+        saved = progress
         self.writer = nil
+    }
+
+    private mutating func supersede(with keys: [StorageKey?]) {
+        superseded += [saved?.key, saved?.tail].compactMap(\.self).filter { !keys.contains($0) }
     }
 
     /// Returns when the blob's bytes are whole and durable: where they are.
     mutating func finish(in blobs: any BlobStore, _ keys: KeyPool) async throws -> BlobLocation {
         if saved == nil, writer == nil { return .inline(inline) }
         // Opened where the upload stands, so that what a refused or interrupted chunk left behind is cut off.
-        return .object(try await writer(for: blobs, nil, keys).finish().bytes)
+        let key = try await writer(for: blobs, nil, keys).finish()
+        supersede(with: [key])
+        return .object(key.bytes)
     }
 }

@@ -55,6 +55,7 @@ struct Composition {
         metadata = MetadataStore(
             try Self.makeDatabase(configuration, metrics, logger),
             promises: promises,
+            manifestCache: configuration.manifests.cacheSize,
             committed: { batches.observe(Double($0)) }
         )
         threads = NIOThreadPool(numberOfThreads: max(4, 2 * System.coreCount))
@@ -81,16 +82,6 @@ struct Composition {
             metrics: RegistryMetrics(metrics),
             uploadSecret: try await metadata.secret("upload-id", orElse: candidate),
             logger: logger
-        )
-    }
-
-    /// Nil if this server sends all bytes itself.
-    private func downloads() throws -> DownloadPolicy? {
-        let chosen = configuration.downloads
-        guard chosen.redirects, let store = blobs as? S3BlobStore else { return nil }
-        return DownloadPolicy(
-            urls: DownloadURLs(store, lifetime: chosen.lifetime),
-            minimumSize: Int64(chosen.minimumSize)
         )
     }
 

@@ -146,6 +146,8 @@ struct Configuration: Hashable, Sendable {
         var maximumSize = 4 * 1024 * 1024
         /// `manifests.max-references`: most descriptors in a manifest; default 10000.
         var maximumReferences = 10_000
+        /// `manifests.cache-bytes`: manifests that are kept in memory; default 32 MiB.
+        var cacheSize = 32 << 20
         /// `manifests.sparse-indexes`: whether an index may list manifests that are not there; default false.
         var allowsSparseIndexes = false
     }
@@ -221,6 +223,12 @@ extension Configuration {
             refuse(
                 ["downloads.cdn-key", "downloads.cdn-key-id"],
                 "downloads.cdn-url needs downloads.cdn-key-id and downloads.cdn-key, with which its URLs are signed."
+            )
+        }
+        if downloads.cdnURL != nil, blobs != .s3 {
+            refuse(
+                ["downloads.cdn-url", "blobs"],
+                "downloads.cdn-url needs blobs = s3: a CDN reads objects from a bucket, not from this server's folder."
             )
         }
         if blobs == .s3, downloads.lifetime + downloads.longest >= promises.trash {

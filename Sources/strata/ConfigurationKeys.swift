@@ -122,6 +122,15 @@ extension ConfigurationKey {
             "Most descriptors (config, layers and manifests together) that one manifest may list."
         ),
         ConfigurationKey(
+            "manifests.cache-bytes",
+            \.manifests.cacheSize,
+            .number(0...17_179_869_184, unit: "bytes"),
+            """
+            Manifests that are kept in memory by digest. Whether a repository holds one is asked of the database every \
+            time.
+            """
+        ),
+        ConfigurationKey(
             "manifests.sparse-indexes",
             \.manifests.allowsSparseIndexes,
             .boolean,

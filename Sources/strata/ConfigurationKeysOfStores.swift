@@ -173,8 +173,11 @@ extension ConfigurationKey {
         ConfigurationKey(
             "downloads.cdn-key-id",
             \.downloads.cdnKeyID,
-            .text("a key's name"),
-            "The name under which the CDN knows `downloads.cdn-key`."
+            .keyName,
+            """
+            The name under which the CDN knows `downloads.cdn-key`: of a file at `deploy/edge`, of a public key at \
+            CloudFront.
+            """
         ),
         ConfigurationKey(
             "downloads.cdn-key",

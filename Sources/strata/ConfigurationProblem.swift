@@ -26,6 +26,8 @@ enum ConfigurationProblem: Hashable, Sendable, CustomStringConvertible {
     case notAssignment(String)
     case file(path: String, reason: String)
     case unreadable(key: String, path: String)
+    /// A file that is there, but not what it should be.
+    case unusable(key: String, path: String, reason: String)
     /// Values that are each right, but not together.
     case contradiction(keys: [String], reason: String)
 
@@ -45,6 +47,8 @@ enum ConfigurationProblem: Hashable, Sendable, CustomStringConvertible {
             "The configuration file \(path) cannot be used: \(reason)"
         case .unreadable(let key, let path):
             "The file \(path) that '\(key)' names is missing or not readable."
+        case .unusable(let key, let path, let reason):
+            "The file \(path) that '\(key)' names cannot be used: \(reason)."
         case .contradiction(_, let reason):
             reason
         }

@@ -138,8 +138,17 @@ extension ConfigurationValueForm where Value == String? {
     /// Joined with a path as it is, so it has no slash at its end.
     static var httpURL: Self {
         optional("http:// or https:// with a host and perhaps a path, without a slash at the end, or nothing") { text in
-            (text.hasPrefix("http://") || text.hasPrefix("https://")) && !text.hasSuffix("/")
-                && !text.contains(where: { $0.isWhitespace || $0 == "?" || $0 == "#" })
+            guard let path = ExternalURL.split(text)?.path else { return false }
+            return !path.hasSuffix("/") && !path.contains("//")
+                && path.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "-._~/".contains($0)) }
+        }
+    }
+
+    /// Stands in a query as it is, and names a file.
+    static var keyName: Self {
+        optional("1 to 64 letters, digits, hyphens and underscores, or nothing") { text in
+            text.utf8.count <= 64
+                && text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "-" || $0 == "_") }
         }
     }
 

@@ -22,5 +22,12 @@ struct ExternalURL: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
+    /// Scheme, host and port of a URL that may go on with a path, and that path.
+    static func split(_ text: String) -> (origin: ExternalURL, path: Substring)? {
+        guard let separator = text.firstRange(of: "://") else { return nil }
+        let slash = text[separator.upperBound...].firstIndex(of: "/") ?? text.endIndex
+        return ExternalURL(text[..<slash]).map { ($0, text[slash...]) }
+    }
+
     var description: String { "\(scheme.rawValue)://\(host)" + (port.map { ":\($0)" } ?? "") }
 }

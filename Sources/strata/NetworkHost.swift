@@ -40,6 +40,9 @@ struct NetworkHost: Hashable, Sendable, CustomStringConvertible {
     /// With the brackets that a URL needs.
     var description: String { isIPv6 ? "[\(text)]" : text }
 
+    /// Whether this is the other host or a name below it.
+    func isWithin(_ other: NetworkHost) -> Bool { text == other.text || text.hasSuffix(".\(other.text)") }
+
     /// `::1`, and `127.0.0.0/8` mapped into IPv6.
     private static func isLoopback(ipv6 bytes: [UInt8]) -> Bool {
         let mapped: [UInt8] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127]

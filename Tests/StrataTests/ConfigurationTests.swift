@@ -86,7 +86,7 @@ struct ConfigurationTests {
         ("http.allow-plain", "false"), ("http.max-connections", "4096"), ("http.max-header-bytes", "65536"),
         ("http.idle-seconds", "60"), ("http.drain-seconds", "30"),
         ("manifests.max-bytes", "4194304"), ("manifests.max-references", "10000"),
-        ("manifests.sparse-indexes", "false"),
+        ("manifests.cache-bytes", "33554432"), ("manifests.sparse-indexes", "false"),
         ("uploads.max-bytes", "0"), ("uploads.max-in-flight", "1000"), ("uploads.session-hours", "24"),
         ("promises.lease-hours", "12"), ("promises.window-hours", "6"), ("promises.trash-hours", "2"),
         ("log.level", "info"), ("log.format", "text"),
@@ -313,6 +313,11 @@ struct WrongConfigurationTests {
             "listen=127.0.0.1:-1", "listen=300.0.0.1:5000", "listen=::1:5000", "listen=[::g]:5000", "listen=a b:5000",
             "external-url=registry.example.com", "external-url=ftp://registry", "external-url=https://",
             "external-url=https://registry/", "external-url=https://registry:0", "external-url=https://user@registry",
+            "downloads.cdn-url=cdn.example.net", "downloads.cdn-url=https://", "downloads.cdn-url=https://cdn/",
+            "downloads.cdn-url=https://cdn:x/a", "downloads.cdn-url=https://u@cdn/a",
+            "downloads.cdn-url=https://cdn//a",
+            "downloads.cdn-url=https://cdn/a?b", "downloads.cdn-url=https://cdn/a b", "downloads.cdn-key-id=../K1",
+            "downloads.cdn-key-id=K 1", "downloads.cdn-key-id=\(String(repeating: "k", count: 65))",
         ]
     )
     func refusesOtherTypes(_ assignment: String) throws {
@@ -375,10 +380,54 @@ struct ContradictionTests {
         #expect(try load("listen=\(address)").configuration.listen.host.isLoopback)
     }
 
+    @Test("is a CDN without a key, or in front of files")
+    func needsAKeyAndABucket() throws {
+        let bucket = ["blobs=s3", "s3.bucket=b", "downloads.cdn-url=https://cdn.example.net:8443/a/b"]
+        let key = ["downloads.cdn-key=/k", "downloads.cdn-key-id=K-1_a"]
+        for missing in [bucket, bucket + key.prefix(1), bucket + key.suffix(1), Array(bucket.suffix(1)) + key] {
+            #expect(problems { try load(missing) }.count == 1)
+        }
+        let whole = try load(bucket + key).configuration
+        #expect(whole.downloads.cdnURL == "https://cdn.example.net:8443/a/b")
+        #expect(whole.downloadHost?.text == "cdn.example.net")
+    }
+
     @Test("is a window longer than the lease")
     func keepsTheWindowWithinTheLease() throws {
         #expect(problems { try load("promises.window-hours=13") }.count == 1)
         #expect(try load("promises.window-hours=12").configuration.promises.window == .seconds(43_200))
+    }
+}
+
+@Suite("The blob host")
+struct BlobHostTests {
+    @Test(
+        "is the CDN, or the store under the name that requests use",
+        arguments: [
+            (["s3.region=eu-west-1"], "s3.eu-west-1.amazonaws.com"),
+            (["s3.region=eu-west-1", "s3.style=virtual-host"], "b.s3.eu-west-1.amazonaws.com"),
+            (["s3.endpoint=http://127.0.0.1:7480"], "127.0.0.1"),
+            (
+                ["downloads.cdn-url=https://CDN.example.net/x", "downloads.cdn-key=/k", "downloads.cdn-key-id=k"],
+                "cdn.example.net"
+            ),
+        ]
+    )
+    func isKnown(_ settings: [String], _ host: String) throws {
+        #expect(try load(["blobs=s3", "s3.bucket=b"] + settings).configuration.downloadHost?.text == host)
+    }
+
+    @Test(
+        "gets what is for the registry when it is the same or below it",
+        arguments: [
+            ("registry.example.com", true), ("cdn.registry.example.com", true), ("REGISTRY.example.com", true),
+            ("example.com", false), ("cdn.example.com", false), ("myregistry.example.com", false),
+            ("registry.example.com.evil.net", false), ("127.0.0.1", false),
+        ]
+    )
+    func isWithin(_ name: String, _ expected: Bool) throws {
+        let registry = try #require(NetworkHost("registry.example.com"))
+        #expect(try #require(NetworkHost(name)).isWithin(registry) == expected)
     }
 }
 

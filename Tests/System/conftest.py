@@ -3,18 +3,16 @@ import itertools
 import pytest
 
 from harness import Server
-from stores import PAIRS, Embedded, Shared
+from stores import PAIRS
 
 _names = itertools.count()
 
 
 def pytest_generate_tests(metafunc):
-    """Every test that needs stores runs on each pair, unless its module says EMBEDDED_ONLY or it is marked so."""
+    """Every test that needs stores runs on each pair, unless it is marked to be about one of them."""
     if "stores" in metafunc.fixturenames:
-        is_embedded = getattr(metafunc.module, "EMBEDDED_ONLY", False) or metafunc.definition.get_closest_marker("embedded")
-        is_shared = metafunc.definition.get_closest_marker("shared")
-        names = [Embedded.name] if is_embedded else [Shared.name] if is_shared else list(PAIRS)
-        metafunc.parametrize("stores", names, indirect=True, scope="session")
+        marked = [name for name in PAIRS if metafunc.definition.get_closest_marker(name)]
+        metafunc.parametrize("stores", marked or list(PAIRS), indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")

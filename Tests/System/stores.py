@@ -7,7 +7,7 @@ from services import Postgres, RadosGateway
 class Embedded:
     """SQLite and files, in the server's data folder."""
 
-    name = "sqlite+files"
+    name = "embedded"
 
     def settings(self) -> dict:
         """The configuration of a server whose stores are new and empty."""
@@ -24,7 +24,7 @@ class Embedded:
 class Shared:
     """PostgreSQL and Ceph's S3: one of each for all tests, a database and a bucket for each server."""
 
-    name = "postgres+s3"
+    name = "shared"
 
     def __init__(self):
         self.postgres = Postgres().__enter__()

@@ -12,7 +12,7 @@ import pytest
 
 from harness import BINARY, Server, free_port, sha256
 
-EMBEDDED_ONLY = True  # about the server, whatever its stores
+pytestmark = pytest.mark.embedded  # about the server, whatever its stores
 
 
 def strata(*arguments, **environment):

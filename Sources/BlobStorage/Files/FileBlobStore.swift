@@ -73,6 +73,7 @@ package struct FileBlobStore: BlobStore {
     package func discard(_ progress: ObjectProgress) async throws { try await delete(progress.key) }
 
     package var preferredChunk: Int { 1 }
+    package var deletesForGood: Bool { true }
 
     package func close() async throws {}
 

@@ -25,10 +25,12 @@ extension S3BlobStore {
         } catch {
             probe.fault = StoreFault(error, "request")
         }
+        if probe.fault?.reason == .unreachable { return probe }
         for key in keys {
             do {
                 _ = try await ask(.DELETE, key, "DELETE", accepts: [404])
-                probe.gone.append(key)
+                // What went wrong may still arrive at the store: then the collector looks after it.
+                if probe.fault == nil { probe.gone.append(key) }
             } catch {
                 guard probe.fault == nil else { break }
                 probe.fault = (error as? Refusal)?.fault ?? StoreFault(error, "DELETE")
@@ -70,6 +72,9 @@ extension S3BlobStore {
         }
     }
 
+    /// Somebody waits for the answer.
+    private static let probeTries = 2
+
     private struct Refusal: Error {
         let answer: S3Client.Answer
         let fault: StoreFault
@@ -85,7 +90,21 @@ extension S3BlobStore {
     ) async throws -> S3Client.Answer {
         let name = client.configuration.name(of: key)
         let content = body.map { S3Client.Body.chunks([$0], count: $0.readableBytes) } ?? .none
-        let answer = try await client.send(method, name, query, body: content, accepts: Set(300..<500))
+        let answer: S3Client.Answer
+        do {
+            answer = try await client.send(
+                method,
+                name,
+                query,
+                body: content,
+                accepts: Set(300..<500),
+                tries: Self.probeTries
+            )
+        } catch BlobStorageError.unavailable(let reason) {
+            let start = "\(method.rawValue) \(name): "
+            let plain = reason.hasPrefix(start) ? String(reason.dropFirst(start.count)) : reason
+            throw StoreFault(.unreachable, operation, plain)
+        }
         guard answer.status >= 300, !accepts.contains(answer.status) else { return answer }
         throw Refusal(answer: answer, fault: StoreFault(answer, operation))
     }

@@ -17,6 +17,8 @@ package struct S3BlobStore: BlobStore, ObjectURLSigner {
         budget = ByteBudget(client.configuration.uploadMemory)
     }
 
+    package var deletesForGood: Bool { false }
+
     package func close() async throws { try await client.http.shutdown() }
 
     package var preferredChunk: Int { 8 * PartPlan.mebibyte }

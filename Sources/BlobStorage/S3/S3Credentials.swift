@@ -36,8 +36,11 @@ actor S3CredentialCache {
     private var current: S3Credentials?
     private var refresh: Task<S3Credentials, any Error>?
 
-    /// A URL that we sign must outlive its own lifetime, so credentials are renewed earlier than that.
+    /// A URL that we sign must not outlive the credentials, so they are renewed earlier than that.
     private static let margin: TimeInterval = 25 * 60
+    /// Who gives credentials may have none that last longer yet, and is not asked at every request.
+    private static let pause: TimeInterval = 60
+    private var askedAt = Date.distantPast
 
     init(_ source: S3CredentialSource, _ http: HTTPClient) {
         self.source = source
@@ -50,6 +53,7 @@ actor S3CredentialCache {
         let now = Date()
         if let current {
             guard let expiry = current.expiresAt, expiry.timeIntervalSince(now) < Self.margin else { return current }
+            if expiry > now, now.timeIntervalSince(askedAt) < Self.pause { return current }
         }
         do {
             return try await renew()
@@ -63,6 +67,7 @@ actor S3CredentialCache {
     private func renew() async throws -> S3Credentials {
         if let refresh { return try await refresh.value }
         let (source, http) = (source, http)
+        askedAt = Date()
         // Unstructured: all who wait share it, so that the cancellation of one must not end it.
         let task = Task { try await source.load(http) }
         refresh = task

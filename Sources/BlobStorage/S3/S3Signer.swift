@@ -83,7 +83,7 @@ package struct S3Signer: Sendable {
 
     static func hash(_ bytes: [UInt8]) -> String { Hexadecimal.encode(Digest(hashing: bytes).hash) }
 
-    private static func hmac(_ key: [UInt8], _ message: String) -> [UInt8] {
+    static func hmac(_ key: [UInt8], _ message: String) -> [UInt8] {
         let message = Array(message.utf8)
         var code = [UInt8](repeating: 0, count: 32)
         var length: UInt32 = 0

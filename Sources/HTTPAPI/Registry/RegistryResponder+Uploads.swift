@@ -23,8 +23,8 @@ extension RegistryResponder {
         }
         let id = registry.startUpload(algorithm: algorithm, with: grant)
         var headers = uploadHeaders("\(id)", received: 0, grant)
-        // Any length will do on disk; where objects are stored in parts, larger chunks are cheaper.
-        headers.add(name: "OCI-Chunk-Min-Length", value: "1")
+        // Any length will do; where objects are stored in parts, larger chunks are cheaper.
+        headers.add(name: "OCI-Chunk-Min-Length", value: "\(registry.preferredChunk)")
         return HTTPResponse(.accepted, headers)
     }
 

@@ -1,4 +1,5 @@
 import ArgumentParser
+import BlobStorage
 import FoundationEssentials
 
 struct ConfigCommand: AsyncParsableCommand {
@@ -49,6 +50,7 @@ struct ConfigCommand: AsyncParsableCommand {
                     .map { key, path in ConfigurationProblem.unreadable(key: key, path: path) }
                 guard problems.isEmpty else { throw ConfigurationError(problems: problems) }
             }
+            _ = try CDNURLSigner(configuration.downloads, prefix: configuration.s3.prefix)
             print("The configuration is right.")
         }
     }

@@ -1,0 +1,178 @@
+import Synchronization
+import Testing
+
+@testable import BlobStorage
+
+/// Limits of S3: 1 to 10,000 parts, each of 5 MiB to 5 GiB but the last, and objects of up to 5 TiB.
+@Suite("The plan of an object's parts")
+struct PartPlanTests {
+    private static let mebibyte: Int64 = 1 << 20
+    private static let gibibyte: Int64 = 1 << 30
+    private static let tebibyte: Int64 = 1 << 40
+    private static let limits = 5 * mebibyte...5 * gibibyte
+
+    private func sizes(_ plan: PartPlan) -> [Int64] { (1...10_000).map { Int64(plan.size($0)) } }
+
+    @Test(
+        "holds every length that is known",
+        arguments: [
+            0, 1, 16 * mebibyte, 16 * mebibyte + 1, gibibyte, 72_000 * mebibyte, 72_000 * mebibyte + 1, tebibyte,
+            5 * tebibyte - 1, 5 * tebibyte,
+        ]
+    )
+    func known(_ length: Int64) {
+        let sizes = sizes(PartPlan(length: length, isEqual: false))
+        #expect(sizes.allSatisfy { Self.limits.contains($0) })
+        #expect(Set(sizes).count == 1)
+        #expect(sizes.reduce(0, +) >= length)
+    }
+
+    @Test("holds two tebibytes of a length that is not known, and begins small")
+    func unknown() {
+        let sizes = sizes(PartPlan(length: nil, isEqual: false))
+        #expect(sizes.allSatisfy { Self.limits.contains($0) })
+        #expect(sizes.reduce(0, +) >= 2 * Self.tebibyte)
+        #expect(sizes.prefix(100).reduce(0, +) <= Self.gibibyte)
+    }
+
+    @Test("is of one size where the store demands it, whatever is known", arguments: [nil, 1, 100 * gibibyte])
+    func equal(_ length: Int64?) {
+        let sizes = sizes(PartPlan(length: length, isEqual: true))
+        #expect(Set(sizes) == [32 * Self.mebibyte])
+    }
+}
+
+@Suite("The notes of an upload in parts")
+struct S3UploadStateTests {
+    private static let states = [
+        S3UploadState(upload: nil, parts: [], tail: 0),
+        S3UploadState(upload: nil, parts: [], tail: 5_000_000),
+        S3UploadState(
+            upload: "2~aBc_/+=-.",
+            parts: [.init(tag: "\"abc\"", size: 8 << 20), .init(tag: "\"d e-2\"", size: 1 << 40)],
+            tail: 7
+        ),
+    ]
+
+    @Test("come back as they were written", arguments: states)
+    func comeBack(_ state: S3UploadState) {
+        #expect(S3UploadState(state.bytes) == state)
+    }
+
+    @Test(
+        "are refused when they are not whole",
+        arguments: [
+            "", "1", "1\n0", "2\n0\nid", "x\n0\nid", "1\nx\nid", "1\n0\nid\n5", "1\n0\nid\nx tag", "1\n0\nid\n",
+        ]
+    )
+    func refused(_ text: String) {
+        #expect(S3UploadState(Array(text.utf8)) == nil)
+    }
+}
+
+@Suite("The text of an XML answer")
+struct XMLTextTests {
+    private static let list = """
+        <?xml version="1.0"?><List xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Contents><Key>a&amp;lt;b</Key>
+        <Size>1</Size></Contents><Contents><Key></Key><Size>2</Size></Contents><Other>
+        </Other></List>
+        """
+
+    @Test("is found by its element's name, in order")
+    func isFound() {
+        #expect(XMLText.all("Key", in: Self.list) == ["a&lt;b", ""])
+        #expect(XMLText.elements("Contents", in: Self.list).compactMap { XMLText.first("Size", in: $0) } == ["1", "2"])
+        #expect(XMLText.first("Other", in: Self.list) == "\n")
+    }
+
+    @Test("is nothing where there is no such element", arguments: ["", "Siz", "<Size>", "<Size>1", "1</Size><Size>"])
+    func isMissing(_ xml: String) {
+        #expect(XMLText.first("Size", in: xml) == nil)
+        #expect(XMLText.all("Size", in: xml).isEmpty)
+    }
+
+    @Test("comes back when it is escaped", arguments: ["", "\"etag\"", "a<b>&c", "&amp;", "&quot;&lt;"])
+    func isEscaped(_ text: String) {
+        #expect(XMLText.plain(XMLText.escaped(text)) == text)
+        #expect(!XMLText.escaped(text).contains { "<>\"".contains($0) })
+    }
+}
+
+@Suite("The memory that uploads share", .timeLimit(.minutes(1)))
+struct ByteBudgetTests {
+    /// Bytes that are taken now, and the most there were.
+    private final class Use: Sendable {
+        private let state = Mutex((now: 0, most: 0))
+
+        func add(_ count: Int) {
+            state.withLock { state in
+                state.now += count
+                state.most = max(state.most, state.now)
+            }
+        }
+
+        var now: Int { state.withLock { $0.now } }
+        var most: Int { state.withLock { $0.most } }
+    }
+
+    @Test("is never more than there is, and comes back whole")
+    func isBounded() async {
+        let total = 1000
+        let budget = ByteBudget(total)
+        let use = Use()
+        await withTaskGroup(of: Void.self) { group in
+            for number in 0..<200 {
+                group.addTask {
+                    let wanted = 1 + number * 37 % 400
+                    let permit = await budget.take(wanted)
+                    use.add(wanted)
+                    await Task.yield()
+                    use.add(-wanted)
+                    withExtendedLifetime(permit) {}
+                }
+            }
+        }
+        #expect(use.now == 0)
+        #expect((400...total).contains(use.most))
+        // Would wait for ever if any were lost.
+        _ = await budget.take(total)
+        _ = await budget.take(total)
+    }
+
+    @Test("is all that somebody gets who wants more than there is")
+    func isAllThereIs() async {
+        let budget = ByteBudget(10)
+        for _ in 0..<3 { _ = await budget.take(1000) }
+    }
+
+    @MainActor private final class Queue {
+        var asked: [Int] = []
+        var got: [Int] = []
+
+        func ask(for wanted: Int, of budget: ByteBudget) async {
+            asked.append(wanted)
+            let permit = await budget.take(wanted)
+            got.append(wanted)
+            withExtendedLifetime(permit) {}
+        }
+    }
+
+    /// On one actor, so that who asked first is known: a task that has said its name has asked when the next one runs.
+    @Test("is given in the order in which it was asked for, to the small after the large")
+    @MainActor func isInOrder() async {
+        let budget = ByteBudget(10)
+        var first: ByteBudget.Permit? = await budget.take(6)
+        let queue = Queue()
+        await withTaskGroup(of: Void.self) { group in
+            for wanted in [8, 1, 10, 2] {
+                group.addTask { await queue.ask(for: wanted, of: budget) }
+                while queue.asked.last != wanted { await Task.yield() }
+            }
+            // Four are free, and one or two would do for some; but somebody was there before.
+            #expect(queue.asked == [8, 1, 10, 2] && queue.got.isEmpty)
+            withExtendedLifetime(first) {}
+            first = nil
+        }
+        #expect(queue.got == [8, 1, 10, 2])
+    }
+}

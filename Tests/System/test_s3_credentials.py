@@ -1,0 +1,156 @@
+"""Where the keys of an object store come from: a token service or the machine, with credentials that expire.
+
+Both are small servers here that speak as AWS's do and give the keys of a real SeaweedFS, which checks what is signed.
+"""
+import http.server
+import json
+import os
+import threading
+import time
+import urllib.parse
+
+import pytest
+
+from harness import Server
+from services import SeaweedFS
+
+
+class Giver(http.server.ThreadingHTTPServer):
+    """AWS's token service and instance metadata. `lifetime` is in seconds; `fails` is what it answers instead."""
+
+    daemon_threads = True
+
+    def __init__(self, store):
+        super().__init__(("127.0.0.1", 0), Answers)
+        self.store, self.lifetime, self.fails, self.asked = store, 3600, None, []
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def expiration(self) -> str:
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + self.lifetime))
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def answer(self, text: str, status=200):
+        status, text = (self.server.fails, "out of order") if self.server.fails else (status, text)
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.server.asked.append(dict(urllib.parse.parse_qsl(body)))
+        store = self.server.store
+        self.answer(
+            '<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
+            f"<AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>{store.ACCESS_KEY}</AccessKeyId>"
+            f"<SecretAccessKey>{store.SECRET_KEY}</SecretAccessKey><Expiration>{self.server.expiration()}</Expiration>"
+            "</Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"
+        )
+
+    def do_PUT(self):
+        assert self.path == "/latest/api/token" and int(self.headers["X-aws-ec2-metadata-token-ttl-seconds"]) > 0
+        self.answer("token-of-the-session")
+
+    def do_GET(self):
+        if self.headers["X-aws-ec2-metadata-token"] != "token-of-the-session":
+            return self.answer("", 401)
+        self.server.asked.append(self.path)
+        folder = "/latest/meta-data/iam/security-credentials/"
+        if self.path == folder:
+            return self.answer("role-of-the-machine")
+        assert self.path == folder + "role-of-the-machine"
+        keys = {"AccessKeyId": self.server.store.ACCESS_KEY, "SecretAccessKey": self.server.store.SECRET_KEY}
+        return self.answer(json.dumps({"Code": "Success", "Expiration": self.server.expiration(), **keys}))
+
+
+@pytest.fixture(scope="module")
+def store():
+    with SeaweedFS() as running:
+        yield running
+
+
+@pytest.fixture
+def giver(store):
+    with Giver(store) as giver:
+        yield giver
+        giver.shutdown()
+
+
+@pytest.fixture
+def start(store, tmp_path):
+    """Starts a server that has no keys of its own."""
+    (tmp_path / "token").write_text("a.signed.token\n")
+    bucket, running = store.bucket(), []
+
+    def make(source, giver):
+        settings = store.settings(bucket) | {"s3.credentials": source}
+        del settings["s3.access-key-id"], settings["s3.secret-access-key"]
+        environment = {
+            "AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "token"), "AWS_ROLE_ARN": "arn:aws:iam::1:role/registry",
+            "AWS_ENDPOINT_URL_STS": giver.url, "AWS_EC2_METADATA_SERVICE_ENDPOINT": giver.url,
+        }
+        running.append(Server(settings=settings, env=environment))
+        return running[-1].start()
+
+    yield make
+    for server in running:
+        server.__exit__()
+
+
+def push_and_pull(server):
+    content = os.urandom(100_000)
+    digest = server.push_blob("team/app", content)
+    return server.request("GET", f"/v2/team/app/blobs/{digest}").body == content
+
+
+@pytest.mark.parametrize("source", ["web-identity", "auto"])
+def test_a_token_is_changed_for_credentials(start, giver, source):
+    server = start(source, giver)
+    assert all(push_and_pull(server) for _ in range(5))
+    assert giver.asked == [{
+        "Action": "AssumeRoleWithWebIdentity", "Version": "2011-06-15", "RoleArn": "arn:aws:iam::1:role/registry",
+        "RoleSessionName": "strata", "WebIdentityToken": "a.signed.token",
+    }]
+
+
+def test_the_machine_has_a_role(start, giver):
+    server = start("instance", giver)
+    assert all(push_and_pull(server) for _ in range(5))
+    assert len(giver.asked) == 2  # which role, and its credentials
+
+
+@pytest.mark.parametrize("source", ["web-identity", "instance"])
+def test_credentials_that_end_soon_are_not_asked_for_at_every_request(start, giver, source):
+    """A machine gets new ones five minutes before the old ones end, and we would like them earlier."""
+    giver.lifetime = 600
+    server = start(source, giver)
+    assert all(push_and_pull(server) for _ in range(5))
+    assert len(giver.asked) <= 2
+
+
+def test_credentials_are_renewed_when_they_have_ended(start, giver):
+    giver.lifetime = 2
+    server = start("web-identity", giver)
+    assert push_and_pull(server)
+    before = len(giver.asked)
+    time.sleep(2.1)
+    giver.lifetime = 3600
+    assert push_and_pull(server)
+    assert len(giver.asked) == before + 1
+
+
+def test_without_credentials_the_client_may_try_again(start, giver):
+    """503 while there are none, and what was there before when the giver is back."""
+    giver.fails = 500
+    server = start("web-identity", giver)
+    body = os.urandom(100_000)
+    opened = server.request("POST", "/v2/team/app/blobs/uploads/")
+    put = server.request("PUT", f"{opened.headers['location']}?digest=sha256:{'0' * 64}", body=body)
+    assert put.status == 503, put
+    giver.fails = None
+    assert push_and_pull(server)
