@@ -122,7 +122,9 @@ struct Composition {
 
     /// - Parameter readingURL: whether signed URLs are tried, if clients are sent to any.
     func blobStoreCheckup(readingURL: Bool) -> BlobStoreCheckup {
-        let redirects = configuration.downloads.redirects && configuration.blobs == .s3
+        // A CDN has URLs and ways of its own.
+        let chosen = configuration.downloads
+        let redirects = configuration.blobs == .s3 && chosen.redirects && chosen.cdnURL == nil
         return BlobStoreCheckup(metadata, blobs, redirects: readingURL && redirects)
     }
 
