@@ -12,13 +12,18 @@ package struct PlanError: Error, Hashable, CustomStringConvertible {
         package let columns: [String]
     }
 
-    package var description: String {
-        missing.map { missing in
-            let index = "\(missing.table) (\(missing.columns.joined(separator: ", ")))"
-            return "No index serves the query for \(missing.query): it would read all of \(missing.table). "
-                + "An index of the schema was dropped or is not valid; create one again, as on \(index)."
-        }.joined(separator: " ")
+    package var finding: String {
+        missing.map { "no index serves the query for \($0.query): it would read all of \($0.table)" }
+            .joined(separator: "; ")
     }
+
+    package var advice: String {
+        let indexes = missing.map { "\($0.table) (\($0.columns.joined(separator: ", ")))" }
+        return "An index of the schema was dropped or is not valid; create it again, as on "
+            + indexes.joined(separator: " and ")
+    }
+
+    package var description: String { "\(finding). \(advice)." }
 }
 
 extension MetadataStore {

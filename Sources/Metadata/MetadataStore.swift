@@ -79,15 +79,18 @@ package struct MetadataStore: Sendable {
 package enum SchemaError: Error, Hashable, CustomStringConvertible {
     case newer(found: Int64, known: Int64)
 
-    package var description: String {
+    package var finding: String {
         switch self {
         case .newer(let found, let known):
-            """
-            The database has schema version \(found), but this program knows only up to \(known). \
-            Run the newer strata that wrote it; an older one must not touch its data.
-            """
+            "The database has schema version \(found), but this program knows only up to \(known)"
         }
     }
+
+    package var advice: String {
+        "Run the newer strata that wrote it; an older one must not touch its data"
+    }
+
+    package var description: String { "\(finding). \(advice)." }
 }
 
 /// What a collector should look at later.

@@ -47,7 +47,7 @@ package struct DatabaseCheckup: Sendable {
             try await metadata.checkPlans()
             return .ok("query plans", "every hot query has its index")
         } catch let error as PlanError {
-            return .problem("query plans", Self.withoutPeriod("\(error)"), "Then run 'strata doctor' again")
+            return .problem("query plans", error.finding, error.advice)
         } catch {
             return .problem("query plans", "\(error)", "Run it again when the database answers")
         }
@@ -58,7 +58,7 @@ package struct DatabaseCheckup: Sendable {
         case .current: .ok("schema", "it is current")
         case .behind(let count): .ok("schema", "'strata serve' or 'strata migrate' will run \(count) migrations")
         case .newer(let error):
-            .problem("schema", Self.withoutPeriod("\(error)"), "Do not restore an older schema by hand")
+            .problem("schema", error.finding, error.advice)
         }
     }
 
@@ -80,9 +80,7 @@ package struct DatabaseCheckup: Sendable {
         return .warning(
             "database durability",
             "\(lossy.joined(separator: ", ")): pushes that were acknowledged may be lost in a crash",
-            "Set it to on, for the server, the database or the user"
+            "Set it to on or full, or know what you do"
         )
     }
-
-    static func withoutPeriod(_ text: String) -> String { text.hasSuffix(".") ? String(text.dropLast()) : text }
 }

@@ -28,7 +28,9 @@ package struct Diagnosis: Hashable, Sendable, Encodable, CustomStringConvertible
         _ advice: String? = nil,
         permitsServing: Bool = true
     ) {
-        (self.check, self.state, self.finding, self.advice) = (check, state, finding, advice)
+        (self.check, self.state, self.advice) = (check, state, advice)
+        // Words of others may end a sentence that goes on here.
+        self.finding = finding.hasSuffix(".") ? String(finding.dropLast()) : finding
         self.permitsServing = permitsServing
     }
 

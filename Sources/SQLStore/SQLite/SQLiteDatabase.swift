@@ -42,6 +42,7 @@ package final class SQLiteDatabase: SQLDatabase {
 
     private let writer: DatabaseQueue
     private let readers: SQLiteReaders
+    private let durability: Durability
     private let clock: @Sendable () -> Int64
     private let observer: Observer?
     private let pending = Mutex(Pending())
@@ -77,6 +78,7 @@ package final class SQLiteDatabase: SQLDatabase {
         }
         writer = try DatabaseQueue(path: path, configuration: configuration)
         self.readers = SQLiteReaders(path: path, count: readers)
+        self.durability = durability
         self.observer = observer
         self.clock = clock
     }
@@ -101,10 +103,12 @@ package final class SQLiteDatabase: SQLDatabase {
     }
 
     package func inspect() async throws -> DatabaseFacts {
-        try await read { db in
+        try await read { [durability] db in
             let tables = try db.run("SELECT name FROM sqlite_master WHERE type = 'table'").map { $0.text(0) }
             let version = try db.run("SELECT sqlite_version()").first?.text(0) ?? ""
-            return DatabaseFacts(version: "SQLite \(version)", tables: Set(tables))
+            var facts = DatabaseFacts(version: "SQLite \(version)", tables: Set(tables))
+            if durability != .full { facts.lossySettings = ["durability = normal"] }
+            return facts
         }
     }
 

@@ -32,7 +32,7 @@ struct DoctorCommand: AsyncParsableCommand {
             found = try await Self.examine(try options.load())
         } catch let error as ConfigurationError {
             found = error.problems.map {
-                .problem("configuration", "\($0)".droppingPeriod, "See docs/configuration.md")
+                .problem("configuration", "\($0)", "See docs/configuration.md")
             }
         }
         try show(found)
@@ -70,7 +70,7 @@ struct DoctorCommand: AsyncParsableCommand {
                 return engine + [plans] + (await composition.blobStoreCheckup(readingURL: true).run())
             }
         } catch let error as ConfigurationError {
-            return error.problems.map { .problem("configuration", "\($0)".droppingPeriod, "See docs/configuration.md") }
+            return error.problems.map { .problem("configuration", "\($0)", "See docs/configuration.md") }
         } catch {
             return [.problem("stores", "they cannot be opened: \(error)", "See to the file or folder that it names")]
         }
@@ -88,8 +88,4 @@ struct DoctorCommand: AsyncParsableCommand {
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         print(String(decoding: try encoder.encode(["checks": found]), as: UTF8.self))
     }
-}
-
-extension String {
-    fileprivate var droppingPeriod: String { hasSuffix(".") ? String(dropLast()) : self }
 }
