@@ -97,13 +97,19 @@ let package = Package(
         .testTarget(name: "OCITests", dependencies: ["OCI"]),
         .testTarget(
             name: "MetadataTests",
-            dependencies: ["OCI", "SQLStore", "Metadata", .product(name: "Logging", package: "swift-log")]
+            dependencies: [
+                "OCI", "SQLStore", "Metadata", .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ]
         ),
         .testTarget(name: "BlobStorageTests", dependencies: ["BlobStorage"]),
         .testTarget(name: "HTTPAPITests", dependencies: ["HTTPAPI", "HTTPSyntax"]),
         .testTarget(
             name: "StrataTests",
-            dependencies: ["strata", .product(name: "ArgumentParser", package: "swift-argument-parser")]
+            dependencies: [
+                "strata", "BlobStorage", "Housekeeping",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]
         ),
         .testTarget(name: "TidyTests"),
     ],

@@ -40,6 +40,13 @@ package protocol BlobStore: Sendable {
     /// Throws if nothing can be stored now.
     func checkHealth() async throws
 
+    /// Tries everything that a registry does with a store, on keys of its own.
+    ///
+    /// - Parameters:
+    ///   - keys: two, which the metadata knows already.
+    ///   - readingURL: whether clients are to be sent to the store.
+    func probe(_ keys: [StorageKey], readingURL: Bool) async -> StoreProbe
+
     /// Lets go of connections; nothing may be asked of it afterwards.
     func close() async throws
 

@@ -34,9 +34,15 @@ extension MetadataStore {
     /// - Throws: ``RegistryError`` `.blobUploadUnknown` if the key was condemned because the upload took too long.
     package func commit(_ upload: FinishedUpload) async throws -> Bool { try await uploads.submit(upload) }
 
-    static func makeUploadBatcher(_ database: any SQLDatabase, _ promises: Promises) -> UploadBatcher {
+    static func makeUploadBatcher(
+        _ database: any SQLDatabase,
+        _ promises: Promises,
+        _ committed: @escaping @Sendable (Int) -> Void
+    ) -> UploadBatcher {
         UploadBatcher(concurrent: database.dialect.concurrentBatches) { uploads in
-            try await database.write { db in try db.commit(uploads, promises) }
+            let outcomes = try await database.write { db in try db.commit(uploads, promises) }
+            committed(uploads.count)
+            return outcomes
         }
     }
 }

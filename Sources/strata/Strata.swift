@@ -13,7 +13,8 @@ struct Strata: AsyncParsableCommand {
             """,
         version: Version.current,
         subcommands: [
-            ServeCommand.self, VerifyCommand.self, MigrateCommand.self, ConfigCommand.self, VersionCommand.self,
+            ServeCommand.self, DoctorCommand.self, VerifyCommand.self, MigrateCommand.self, ConfigCommand.self,
+            VersionCommand.self,
             BenchCommand.self,
         ]
     )

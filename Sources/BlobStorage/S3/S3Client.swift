@@ -14,7 +14,7 @@ package struct S3Client: Sendable {
     private let credentials: S3CredentialCache
 
     /// Tries of one request, the first included.
-    private static let tries = 5
+    static let usualTries = 5
 
     package init(_ configuration: S3Configuration, _ source: S3CredentialSource, logger: Logger) {
         self.configuration = configuration
@@ -53,6 +53,7 @@ package struct S3Client: Sendable {
     /// - Parameters:
     ///   - name: of the object; nil for the bucket itself.
     ///   - accepts: statuses besides 2xx that are answers and no errors.
+    ///   - tries: how often it is sent at most, the first time included.
     /// - Throws: ``BlobStorageError``.
     func send(
         _ method: HTTPMethod,
@@ -60,7 +61,8 @@ package struct S3Client: Sendable {
         _ query: [(String, String)] = [],
         headers: [String: String] = [:],
         body: Body = .none,
-        accepts: Set<Int> = []
+        accepts: Set<Int> = [],
+        tries: Int = usualTries
     ) async throws -> Answer {
         var attempt = 0
         while true {
@@ -88,7 +90,7 @@ package struct S3Client: Sendable {
                 try Task.checkCancellation()
                 failure = .unavailable("\(method.rawValue) \(name ?? "bucket"): \(error)")
             }
-            guard attempt < Self.tries else { throw failure }
+            guard attempt < tries else { throw failure }
             logger.info("blob storage is tried again", metadata: ["reason": "\(failure)", "attempt": "\(attempt)"])
             try await Self.pause(after: attempt)
         }

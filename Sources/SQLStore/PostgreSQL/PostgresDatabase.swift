@@ -58,8 +58,19 @@ package final class PostgresDatabase: SQLDatabase {
         clusteredTableOptions: "",
         // Tables cannot be altered while others wait for us for long: a change gives up instead, and is tried again.
         schemaLock: ["SET LOCAL statement_timeout = 0", "SELECT 1 FROM pg_advisory_xact_lock(8319104478211829)"],
+        planSettings: [
+            "SET LOCAL enable_seqscan = off", "SET LOCAL enable_bitmapscan = off", "SET LOCAL enable_hashjoin = off",
+            "SET LOCAL enable_mergejoin = off",
+        ],
         explain: "EXPLAIN ",
+        planColumn: 0,
         scan: "Seq Scan",
+        search: "Index Cond: ",
+        indexes: """
+            SELECT c.relname, a.attname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+            JOIN pg_attribute a ON a.attrelid = i.indexrelid
+            WHERE c.relnamespace = current_schema()::regnamespace ORDER BY c.relname, a.attnum
+            """,
         concurrentBatches: 2
     )
 
@@ -69,7 +80,8 @@ package final class PostgresDatabase: SQLDatabase {
         var load = 0
     }
 
-    /// Hands a connection from one thread to the next, which the mutex around it orders.
+    /// Hands a connection from one thread to the next.
+    // Unchecked: the mutex around the pool orders the threads, and only one of them has taken a connection out.
     private struct Handed: @unchecked Sendable { let connection: PostgresConnection }
 
     private let settings: Settings
@@ -125,14 +137,6 @@ package final class PostgresDatabase: SQLDatabase {
                 try connection.script("COMMIT")
                 return result
             }
-        }
-    }
-
-    /// - Throws: ``SQLError`` `.unavailable` if the server is older than 15 or cannot be reached.
-    package func checkServer() async throws {
-        let version = try await perform { connection, _ in connection.version }
-        guard version >= 150_000 else {
-            throw SQLError.failed("the server is PostgreSQL \(version / 10_000); at least 15 is needed")
         }
     }
 
