@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 packages=(
     containerd docker.io podman buildah skopeo crun umoci debootstrap zstd curl openssl python3-venv
-    nginx-light docker-registry
+    nginx-light docker-registry apache2-utils
 )
 sudo=""
 [ "$(id -u)" -eq 0 ] || sudo="sudo"
