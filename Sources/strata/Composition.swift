@@ -37,6 +37,11 @@ struct Composition {
         blobs = try Self.makeBlobStore(configuration, threads, logger)
     }
 
+    /// Closes connections that would otherwise stay open for the life of the process.
+    func shutdown() async throws {
+        if let store = blobs as? S3BlobStore { try await store.shutdown() }
+    }
+
     func registry() async throws -> Registry {
         let policy = RegistryPolicy(
             maximumManifestSize: configuration.manifests.maximumSize,

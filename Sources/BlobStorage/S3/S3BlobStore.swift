@@ -17,6 +17,9 @@ package struct S3BlobStore: BlobStore, ObjectURLSigner {
         budget = ByteBudget(client.configuration.uploadMemory)
     }
 
+    /// Closes all connections.
+    package func shutdown() async throws { try await client.shutdown() }
+
     package var preferredChunk: Int { 8 * PartPlan.mebibyte }
 
     package func makeWriter(expecting length: Int64?, _ keys: @escaping KeySource) async throws -> any BlobWriter {

@@ -124,7 +124,7 @@ final class SourceAuthorization: Sendable {
         switch response.status.code {
         case 200: return try keep(body, for: scope)
         case 500..., 429:
-            throw TemporaryFailure(reason: "the token server answers \(response.status.code)", tries: 6, isAnswer: true)
+            throw TemporaryFailure(reason: "the token server answers \(response.status.code)", tries: 6)
         default:
             let user = credentials?.user ?? "an anonymous user"
             throw SourceError.unauthorized(

@@ -26,6 +26,4 @@ struct TemporaryFailure: Error {
     var pause: Duration?
     /// Tries that are worth it.
     var tries: Int
-    /// Whether it is the source that answers, and no gateway in place of one that is not there.
-    var isAnswer: Bool
 }

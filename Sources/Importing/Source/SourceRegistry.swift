@@ -120,18 +120,14 @@ package struct SourceRegistry: Sendable {
             attempt += 1
             let failure: TemporaryFailure
             do {
-                let result = try await body()
-                pulse.answered()
-                return result
+                return try await body()
             } catch let error as SourceError {
-                pulse.answered()
                 throw error
             } catch let error as TemporaryFailure {
                 failure = error
-                if error.isAnswer { pulse.answered() }
             } catch {
                 try Task.checkCancellation()
-                failure = TemporaryFailure(reason: "\(error)", tries: tries, isAnswer: false)
+                failure = TemporaryFailure(reason: "\(error)", tries: tries)
             }
             guard attempt < min(tries, failure.tries) else {
                 pulse.gaveUp(since: mark, failure.reason)
@@ -183,6 +179,8 @@ package struct SourceRegistry: Sendable {
             for (name, value) in request.headers { message.headers.add(name: name, value: value) }
             if isHome, let header { message.headers.add(name: "Authorization", value: header) }
             let response = try await http.execute(message, timeout: .minutes(5))
+            // A gateway that finds nobody behind it does not speak for the source.
+            if isHome, !Self.isFromGateway(response) { pulse.answered() }
             guard [301, 302, 303, 307, 308].contains(response.status.code) else { return (response, isHome) }
             try await response.drain()
             let location = response.headers.first(name: "Location") ?? ""
@@ -207,23 +205,17 @@ package struct SourceRegistry: Sendable {
         case 404: return SourceError.notFound(request.subject)
         case 401, 403: return SourceError.unauthorized("The source does not give us \(request.subject) (\(said)).")
         case 408, 429:
-            return TemporaryFailure(
-                reason: "the source answers \(said)",
-                pause: pause,
-                tries: Self.tries,
-                isAnswer: true
-            )
+            return TemporaryFailure(reason: "the source answers \(said)", pause: pause, tries: Self.tries)
         case 500...:
-            // A gateway that finds nobody behind it is worth more patience than an error in the source itself.
-            let isGateway = (502...504).contains(code)
-            return TemporaryFailure(
-                reason: "the source answers \(said)",
-                pause: pause,
-                tries: isGateway ? Self.tries : 3,
-                isAnswer: !isGateway
-            )
+            // A source that is not there may come back; one that has an error of its own may keep it.
+            let tries = Self.isFromGateway(response) ? Self.tries : 3
+            return TemporaryFailure(reason: "the source answers \(said)", pause: pause, tries: tries)
         default: return SourceError.refused("The source answers \(said) when asked for \(request.subject).")
         }
+    }
+
+    private static func isFromGateway(_ response: HTTPClientResponse) -> Bool {
+        (502...504).contains(response.status.code)
     }
 
     /// The first sentence of the error envelope, shortened; empty if there is none.

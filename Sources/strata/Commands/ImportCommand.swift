@@ -82,17 +82,17 @@ struct ImportCommand: AsyncParsableCommand {
             ),
             logger: logger
         )
-        let report: ImportReport
+        let outcome: Result<ImportReport, any Error>
         do {
             let importer = try await composition.importer(source, selection, workers: workers) { line?.show($0) }
-            report = try await importer.run()
+            outcome = .success(try await importer.run())
         } catch {
-            line?.finish()
-            try await source.shutdown()
-            throw error
+            outcome = .failure(error)
         }
         line?.finish()
         try await source.shutdown()
+        try await composition.shutdown()
+        let report = try outcome.get()
         try show(report)
         if report.failureCount > 0 { throw ExitCode(1) }
     }

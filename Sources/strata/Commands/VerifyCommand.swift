@@ -33,6 +33,7 @@ struct VerifyCommand: AsyncParsableCommand {
         let bar = json || isatty(STDERR_FILENO) == 0 ? nil : ProgressBar()
         let report = try await composition.verifier().run { done, total in bar?.show(done, of: total) }
         bar?.finish()
+        try await composition.shutdown()
         if json {
             let encoder = JSONEncoder()
             encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
