@@ -1,0 +1,34 @@
+import Access
+import OCI
+import Synchronization
+
+/// One repository on its way: its name at the source, the rights to its content here, and what is done already.
+final class RepositoryImport: Sendable {
+    private struct State {
+        var complete: Set<Digest> = []
+        var subjects: Set<Digest> = []
+        var hasReferrers = true
+    }
+
+    let source: RepositoryName
+    let pull: Grant<Pull>
+    let push: Grant<Push>
+    let inFlight = InFlight<Digest>()
+    private let state = Mutex(State())
+
+    init(source: RepositoryName, pull: Grant<Pull>, push: Grant<Push>) {
+        (self.source, self.pull, self.push) = (source, pull, push)
+    }
+
+    /// Whether a manifest is here, with all that it lists, since this run looked.
+    func isComplete(_ digest: Digest) -> Bool { state.withLock { $0.complete.contains(digest) } }
+    func complete(_ digest: Digest) { state.withLock { _ = $0.complete.insert(digest) } }
+
+    /// Whether the referrers of a manifest are still to be asked for; only the first who asks is told so.
+    func beginReferrers(of subject: Digest) -> Bool {
+        state.withLock { $0.hasReferrers && $0.subjects.insert(subject).inserted }
+    }
+
+    /// The source has no referrers API: it need not be asked again.
+    func hasNoReferrers() { state.withLock { $0.hasReferrers = false } }
+}
