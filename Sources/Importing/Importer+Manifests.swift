@@ -13,6 +13,7 @@ extension Importer {
         let here = try await known(.tag(tag), in: repository)
         if let here, selection.keepsTags {
             tally.count { $0.tagsKept += 1 }
+            repository.complete(here.digest)
             // An earlier run may have been stopped between the tag and what is about it.
             try await importReferrers(of: [here.digest] + here.children.map(\.digest), in: repository)
             return

@@ -99,24 +99,36 @@ package struct Importer: Sendable {
                 pull: try await authorizer.grant(Pull.self, on: target, to: .anonymous),
                 push: try await authorizer.grant(Push.self, on: target, to: .anonymous)
             )
-            let tags = try await chooseTags(of: name)
-            tally.count { $0.tagsFound += tags.count }
-            try await forEach(tags, atMost: workers) { text in
-                defer { tally.count { $0.tags += 1 } }
-                try await walkers.withSlot {
-                    try await recording(name.text, text) { try await importTag(Tag(parsing: text), of: repository) }
-                }
+            let listed = try await listTags(of: name)
+            let tags = listed.filter { tag in
+                selection.tags.isEmpty || selection.tags.contains { $0.matches(tag) }
             }
-            logger.info("repository imported", metadata: ["repository": "\(target)", "tags": "\(tags.count)"])
+            try await importTags(tags, of: repository)
+            let chosen = Set(tags)
+            let companions = listed.filter { !chosen.contains($0) && repository.isAboutComplete($0) }
+            try await importTags(companions, of: repository)
+            logger.info(
+                "repository imported",
+                metadata: ["repository": "\(target)", "tags": "\(tags.count + companions.count)"]
+            )
         }
     }
 
-    private func chooseTags(of name: RepositoryName) async throws -> [String] {
+    private func importTags(_ tags: [String], of repository: RepositoryImport) async throws {
+        tally.count { $0.tagsFound += tags.count }
+        try await forEach(tags, atMost: workers) { text in
+            defer { tally.count { $0.tags += 1 } }
+            try await walkers.withSlot {
+                try await recording(repository.source.text, text) {
+                    try await importTag(Tag(parsing: text), of: repository)
+                }
+            }
+        }
+    }
+
+    private func listTags(of name: RepositoryName) async throws -> [String] {
         do {
-            let listed = try await source.tags(of: name)
-            return Set(listed).filter { tag in
-                selection.tags.isEmpty || selection.tags.contains { $0.matches(tag) }
-            }.sorted()
+            return Set(try await source.tags(of: name)).sorted()
         } catch SourceError.notFound where !selection.repositories.contains(Glob(name.text)) {
             // Listed in the catalog for its name only: everything in it was deleted.
             return []

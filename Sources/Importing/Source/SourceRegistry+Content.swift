@@ -13,8 +13,9 @@ struct SourceManifest: Sendable {
 }
 
 extension SourceRegistry {
-    /// Items of a page of a list. Registries that have a limit of their own allow this many.
-    private static let pageSize = 500
+    /// Items of a page of a list. Registries that have a limit of their own allow this many; each tag costs a request
+    /// anyway.
+    private static let pageSize = 100
     /// Most bytes of a page.
     private static let maximumPage = 16 << 20
     /// Most pages of a list, in case that it leads in a circle.
