@@ -75,8 +75,11 @@ package protocol BlobWriter: Sendable {
     /// - Returns: its key.
     func finish() async throws -> StorageKey
 
-    /// Gives up everything that this writer made and that is not part of what it went on with.
-    func abandon() async
+    /// Stops.
+    ///
+    /// - Returns: everything that this writer made and that is not part of what it went on with, for the caller to
+    ///   discard once it is sure that nobody else went on with it.
+    func abandon() async -> [ObjectProgress]
 }
 
 /// How far an unpublished object has come.

@@ -30,18 +30,6 @@ extension MetadataStore {
         }
     }
 
-    /// Forgets a key whose object is gone.
-    package func forgetKey(_ key: [UInt8]) async throws {
-        try await database.write { db in
-            try db.run(
-                """
-                DELETE FROM object_trash WHERE skey = \(key)
-                AND NOT EXISTS (SELECT 1 FROM upload_session WHERE skey = \(key) OR tail_key = \(key))
-                """
-            )
-        }
-    }
-
     /// Lets `repository` hold a blob that another one holds.
     ///
     /// - Parameter source: the repository to mount from; nil for any.

@@ -77,11 +77,12 @@ package struct S3Client: Sendable {
                 )
                 // A failed completion may be announced in the body of a 200.
                 let hasFailed = answer.status >= 300 || (method == .POST && answer.text.contains("<Error>"))
-                if !hasFailed || accepts.contains(answer.status) { return answer }
+                let isTemporary = Self.isTemporary(answer)
+                if !hasFailed || (accepts.contains(answer.status) && !isTemporary) { return answer }
                 let reason =
                     "\(method.rawValue) \(name ?? "bucket"): \(answer.status) \(answer.errorCode) "
                     + (XMLText.first("Message", in: answer.text) ?? "")
-                guard Self.isTemporary(answer) else { throw BlobStorageError.refused(reason) }
+                guard isTemporary else { throw BlobStorageError.refused(reason) }
                 failure = .unavailable(reason)
             } catch let error as BlobStorageError {
                 throw error

@@ -114,7 +114,7 @@ package final class PostgresDatabase: SQLDatabase {
                     throw SQLError.failed("the commit was refused")
                 }
             } catch let error as PostgresError where error.meaning == .connectionLost {
-                guard try self.wasCommitted(id, on: connection.timeline, error) else { throw error }
+                guard try self.wasCommitted(id, of: connection.incarnation, error) else { throw error }
                 retry.mustReplaceConnection = true
             }
             return result
@@ -198,7 +198,9 @@ package final class PostgresDatabase: SQLDatabase {
             if !attempt.mustReplaceConnection { giveBack(connection) }
             return result
         } catch let error as PostgresError where error.meaning == .connectionLost {
-            throw error  // and drop the connection
+            // The others have most likely broken with it: each would cost another try.
+            pool.withLock { $0.idle.removeAll() }
+            throw error
         } catch {
             giveBack(connection)
             throw error
@@ -235,13 +237,13 @@ package final class PostgresDatabase: SQLDatabase {
     /// The answer to a commit was lost: asks another connection what became of the transaction.
     ///
     /// - Throws: ``SQLError`` `.outcomeUnknown` if that cannot be known.
-    private func wasCommitted(_ id: String, on timeline: String, _ error: PostgresError) throws -> Bool {
+    private func wasCommitted(_ id: String, of incarnation: String, _ error: PostgresError) throws -> Bool {
         let deadline = ContinuousClock.now + settings.patience
         while ContinuousClock.now < deadline {
             usleep(20_000)
             guard let connection = try? connect() else { continue }
-            // Only in one line of history does an id mean one transaction: a promoted server may not have ours at all.
-            guard connection.timeline == timeline else { break }
+            // Only in one of the server's lives does an id mean one transaction.
+            guard !incarnation.isEmpty, connection.incarnation == incarnation else { break }
             switch try? connection.script("SELECT coalesce(pg_xact_status('\(id)'::xid8), 'unknown')") {
             case "committed": return true
             case "aborted": return false
