@@ -259,12 +259,11 @@ def main():
             return url, url.split("dbname=")[1]
 
         url, database = new_database()
-        print("pushes into an empty database", flush=True)
-        small = pushes(url, options.seconds)
-        url, database = new_database()
         print(f"loading {options.manifests:,} manifests", flush=True)
         seconds = load(postgres, database, options.manifests, options.repositories)
         rows, plans = sizes(postgres, database), explain(postgres, database, options.repositories)
+        print("pushes into an empty database", flush=True)
+        small = pushes(new_database()[0], options.seconds)
         print("pushes into the full database", flush=True)
         large = pushes(url, options.seconds)
     push_head = ["pushes", "rate", "p50 / p99", "CPU of strata each", "uploads per transaction", "retries"]
