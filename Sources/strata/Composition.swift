@@ -64,7 +64,8 @@ struct Composition {
         blobs = try Self.makeBlobStore(configuration, threads, logger)
     }
 
-    func registry() async throws -> Registry {
+    /// - Parameter downloads: nil if all bytes are sent by this process.
+    func registry(_ downloads: DownloadPolicy?) async throws -> Registry {
         let policy = RegistryPolicy(
             maximumManifestSize: configuration.manifests.maximumSize,
             maximumReferences: configuration.manifests.maximumReferences,
@@ -79,7 +80,7 @@ struct Composition {
             metadata: metadata,
             blobs: blobs,
             policy: policy,
-            downloads: try downloads(),
+            downloads: downloads,
             metrics: RegistryMetrics(metrics),
             uploadSecret: try await metadata.secret("upload-id", orElse: candidate),
             logger: logger
@@ -145,7 +146,7 @@ struct Composition {
     ) async throws -> Importer {
         Importer(
             from: source,
-            into: try await registry(),
+            into: try await registry(nil),
             authorizer: Authorizer(),
             selection,
             workers: workers,

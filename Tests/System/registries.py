@@ -40,8 +40,11 @@ class DockerRegistry(Server):
             **({"auth": self.auth} if self.auth else {}),
         }))
         self.log = open(folder / "log", "ab")
+        # Variables of that name are its configuration too; clients' tests set one for themselves.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("REGISTRY_")}
         self.process = subprocess.Popen(
-            ["docker-registry", "serve", str(config)], stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log
+            ["docker-registry", "serve", str(config)], stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+            env=environment,
         )
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:

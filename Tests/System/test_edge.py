@@ -470,13 +470,14 @@ def test_a_key_that_cannot_be_used_is_told_at_start(tmp_path):
     ("registry.example.com", True), ("cdn.registry.example.com", True),
     ("cdn.example.com", False), ("example.com", False),
 ])
-def test_a_blob_host_below_the_registry_is_warned_of(tmp_path, name, warns):
+@pytest.mark.parametrize("stack", [SeaweedFS], indirect=True, ids=["seaweedfs"])
+def test_a_blob_host_below_the_registry_is_warned_of(stack, tmp_path, name, warns):
     """Clients would send it what is for the registry."""
     (tmp_path / "key").write_bytes(SECRET)
-    settings = {"blobs": "s3", "s3.bucket": "b", "s3.endpoint": "http://127.0.0.1:9", "s3.credentials": "keys",
-                "s3.access-key-id": "k", "s3.secret-access-key": "s", "downloads.cdn-url": f"http://{name}:81/x",
-                "downloads.cdn-key-id": "K1", "downloads.cdn-key": tmp_path / "key",
-                "external-url": "https://registry.example.com"}
+    settings = stack.store.settings(stack.bucket) | {
+        "downloads.cdn-url": f"http://{name}:81/x", "downloads.cdn-key-id": "K1", "downloads.cdn-key": tmp_path / "key",
+        "external-url": "https://registry.example.com",
+    }
     with Server(settings=settings) as server:
         lines = [line for line in server.log_text().splitlines() if "clients may send their credentials" in line]
     assert len(lines) == warns

@@ -435,6 +435,7 @@ def test_an_index_whose_manifests_are_partly_gone_needs_permission(docker, here)
     assert_same(old, here, "app", first)
 
 
+@pytest.mark.embedded
 def test_a_source_with_a_certificate_of_its_own_is_trusted_when_told(fresh, here, tmp_path):
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext",

@@ -36,9 +36,10 @@ struct ServeCommand: AsyncParsableCommand {
 
     private static func serve(_ composition: Composition, _ configuration: Configuration, _ logger: Logger) async throws
     {
-        try await prepare(composition, logger)
         let certificates = try composition.certificates()
-        let server = composition.server(try await composition.registry(), certificates)
+        let downloads = try composition.downloads()
+        try await prepare(composition, logger)
+        let server = composition.server(try await composition.registry(downloads), certificates)
         let stop = await UnixSignalsSequence(trapping: .sigterm, .sigint)
         try await withThrowingTaskGroup(of: Void.self) { group in
             if let certificates {
