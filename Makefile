@@ -4,7 +4,7 @@ TOOLS := .build-tools/venv
 DATA ?= ./strata-data
 LISTEN ?= 127.0.0.1:5000
 
-.PHONY: help build debug test test-fast test-system lint format fuzz bench run ci clean
+.PHONY: help build debug test test-fast test-system lint format fuzz bench bench-fleet run ci clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -21,8 +21,8 @@ build: .build-tools/build-dependencies ## the release binary
 run: build ## build and serve on $(LISTEN), data in $(DATA)
 	.build/release/strata serve --data $(DATA) --listen $(LISTEN)
 
-test-fast: .build-tools/build-dependencies ## unit tests and the rules about the source
-	swift test
+test-fast: .build-tools/test-tools ## unit tests on SQLite and PostgreSQL, and the rules about the source
+	python3 Tests/System/services.py postgres -- swift test
 
 test-system: build .build-tools/test-tools ## specification, clients, crashes, concurrency against the release binary
 	cd Tests/System && $(CURDIR)/$(TOOLS)/bin/python3 -m pytest -q -ra -s
@@ -40,6 +40,9 @@ fuzz: .build-tools/build-dependencies ## each parser for FUZZ_SECONDS seconds (3
 
 bench: build .build-tools/test-tools ## measure beside docker-registry and nginx; replaces the tables in docs/benchmarks.md
 	python3 Benchmarks/run.py --write
+
+bench-fleet: build .build-tools/test-tools ## fill PostgreSQL as a fleet would, measure on it; replaces its tables too
+	python3 Benchmarks/fleet.py --write
 
 ci: test ## what .ci/run runs
 

@@ -40,6 +40,13 @@ package protocol BlobStore: Sendable {
     /// Throws if nothing can be stored now.
     func checkHealth() async throws
 
+    /// Tries everything that a registry does with a store, on keys of its own.
+    ///
+    /// - Parameters:
+    ///   - keys: two, which the metadata knows already.
+    ///   - readingURL: whether clients are to be sent to the store.
+    func probe(_ keys: [StorageKey], readingURL: Bool) async -> StoreProbe
+
     /// Lets go of connections; nothing may be asked of it afterwards.
     func close() async throws
 
@@ -68,8 +75,11 @@ package protocol BlobWriter: Sendable {
     /// - Returns: its key.
     func finish() async throws -> StorageKey
 
-    /// Gives up everything that this writer made and that is not part of what it went on with.
-    func abandon() async
+    /// Stops.
+    ///
+    /// - Returns: everything that this writer made and that is not part of what it went on with, for the caller to
+    ///   discard once it is sure that nobody else went on with it.
+    func abandon() async -> [ObjectProgress]
 }
 
 /// How far an unpublished object has come.

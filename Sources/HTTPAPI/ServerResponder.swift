@@ -48,7 +48,7 @@ package struct ServerResponder: Responder {
         } catch {
             response = refusal(of: error, id)
         }
-        response.headers.add(name: "X-Request-Id", value: id)
+        response.headers.add(name: Self.idHeader, value: id)
         let duration = ContinuousClock.now - start
         requests.add(1, label, Self.methodLabel(request.method), "\(response.status.code)")
         seconds.observe(Double(duration.components.seconds) + Double(duration.components.attoseconds) / 1e18, label)
@@ -64,6 +64,15 @@ package struct ServerResponder: Responder {
         )
         return response
     }
+
+    package func refusal(of error: any Error, insteadOf response: HTTPResponse) -> HTTPResponse {
+        let id = response.headers.first(name: Self.idHeader) ?? ""
+        var refusal = refusal(of: error, id)
+        refusal.headers.add(name: Self.idHeader, value: id)
+        return refusal
+    }
+
+    private static let idHeader = "X-Request-Id"
 
     private func answer(_ request: HTTPRequest, _ route: RegistryRoute?) async throws -> HTTPResponse {
         if let route { return try await registry.respond(to: request, route) }
@@ -153,7 +162,7 @@ package struct ServerResponder: Responder {
 
     /// The id that the client gave the request, if it is a short word.
     private static func clientsID(_ request: HTTPRequest) -> String? {
-        guard let given = request.header("X-Request-Id"), (1...64).contains(given.utf8.count),
+        guard let given = request.header(idHeader), (1...64).contains(given.utf8.count),
             given.utf8.allSatisfy({ $0 > 32 && $0 < 127 && $0 != UInt8(ascii: "\"") })
         else { return nil }
         return given

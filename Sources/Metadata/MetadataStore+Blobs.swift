@@ -30,18 +30,6 @@ extension MetadataStore {
         }
     }
 
-    /// Forgets a key whose object is gone.
-    package func forgetKey(_ key: [UInt8]) async throws {
-        try await database.write { db in
-            try db.run(
-                """
-                DELETE FROM object_trash WHERE skey = \(key)
-                AND NOT EXISTS (SELECT 1 FROM upload_session WHERE skey = \(key) OR tail_key = \(key))
-                """
-            )
-        }
-    }
-
     /// Lets `repository` hold a blob that another one holds.
     ///
     /// - Parameter source: the repository to mount from; nil for any.
@@ -60,7 +48,7 @@ extension MetadataStore {
                     """
                 )
             } else {
-                found = try db.run("SELECT size FROM repo_blob WHERE digest = \(digest) LIMIT 1 \(lock: .keyShare)")
+                found = try db.run(.anyLink(to: digest))
             }
             guard let size = found.first?.int(0) else { return false }
             let link = (repository: try db.makeRepository(repository), digest: digest, size: size)
@@ -103,13 +91,7 @@ extension MetadataStore {
             )
             guard let link = links.first?.int(0) else { throw RegistryError.blobUnknown(digest, in: repository) }
             // A later statement than the lock: it must see what was committed before the lock was had.
-            let user = try db.run(
-                """
-                SELECT m.digest FROM manifest_blob e JOIN manifest m ON m.id = e.manifest_id
-                WHERE e.link_id = \(link) LIMIT 1
-                """
-            )
-            if let manifest = user.first?.digest(0) {
+            if let manifest = try db.run(.anyManifest(listing: link)).first?.digest(0) {
                 throw RegistryError(
                     .unsupported,
                     "The blob is listed by the manifest \(manifest); delete the manifests that list it first.",
@@ -134,23 +116,39 @@ extension RegistryError {
     }
 }
 
+extension Query {
+    /// link, size, key, inline bytes, whether it is promised until `end`
+    static func blob(_ digest: Digest, in repository: RepositoryName, leasedUntil end: Int64) -> Query {
+        """
+        SELECT l.id, l.size, c.skey, i.data, CASE WHEN l.lease_until > \(end)
+            OR EXISTS (SELECT 1 FROM manifest_blob e WHERE e.link_id = l.id) THEN 1 ELSE 0 END
+        FROM repository r JOIN repo_blob l ON l.repo_id = r.id
+        LEFT JOIN blob_copy c ON c.digest = l.digest
+        LEFT JOIN blob_inline i ON i.digest = l.digest
+        WHERE r.name = \(repository) AND l.digest = \(digest)
+        """
+    }
+
+    /// Any repository's link to a blob, locked against collection.
+    static func anyLink(to digest: Digest) -> Query {
+        "SELECT size FROM repo_blob WHERE digest = \(digest) LIMIT 1 \(lock: .keyShare)"
+    }
+
+    static func anyManifest(listing link: Int64) -> Query {
+        """
+        SELECT m.digest FROM manifest_blob e JOIN manifest m ON m.id = e.manifest_id
+        WHERE e.link_id = \(link) LIMIT 1
+        """
+    }
+}
+
 extension SQLTransaction {
     fileprivate func findBlob(
         _ digest: Digest,
         in repository: RepositoryName,
         window: Int64
     ) throws -> (link: Int64, isPromised: Bool, record: BlobRecord)? {
-        let rows = try run(
-            """
-            SELECT l.id, l.size, c.skey, i.data, CASE WHEN l.lease_until > \(now + window)
-                OR EXISTS (SELECT 1 FROM manifest_blob e WHERE e.link_id = l.id) THEN 1 ELSE 0 END
-            FROM repository r JOIN repo_blob l ON l.repo_id = r.id
-            LEFT JOIN blob_copy c ON c.digest = l.digest
-            LEFT JOIN blob_inline i ON i.digest = l.digest
-            WHERE r.name = \(repository) AND l.digest = \(digest)
-            """
-        )
-        guard let row = rows.first else { return nil }
+        guard let row = try run(.blob(digest, in: repository, leasedUntil: now + window)).first else { return nil }
         let location: BlobLocation
         if let key = row.optionalBytes(2) {
             location = .object(key)

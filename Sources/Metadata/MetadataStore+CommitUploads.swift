@@ -30,13 +30,19 @@ package struct FinishedUpload: Sendable {
 extension MetadataStore {
     /// Publishes an upload: the blob exists and the repository holds it. Uploads at the same time share a transaction.
     ///
-    /// - Returns: whether the bytes were new. If not, an object's key has stayed in the trash and was never published.
+    /// - Returns: whether the bytes were new. If not, an object's key is in the trash, claimed for the caller to delete.
     /// - Throws: ``RegistryError`` `.blobUploadUnknown` if the key was condemned because the upload took too long.
     package func commit(_ upload: FinishedUpload) async throws -> Bool { try await uploads.submit(upload) }
 
-    static func makeUploadBatcher(_ database: any SQLDatabase, _ promises: Promises) -> UploadBatcher {
+    static func makeUploadBatcher(
+        _ database: any SQLDatabase,
+        _ promises: Promises,
+        _ committed: @escaping @Sendable (Int) -> Void
+    ) -> UploadBatcher {
         UploadBatcher(concurrent: database.dialect.concurrentBatches) { uploads in
-            try await database.write { db in try db.commit(uploads, promises) }
+            let outcomes = try await database.write { db in try db.commit(uploads, promises) }
+            committed(uploads.count)
+            return outcomes
         }
     }
 }
@@ -57,7 +63,8 @@ extension SQLTransaction {
         let sizes = Dictionary(valid.map { ($0.digest, $0.size) }, uniquingKeysWith: { first, _ in first })
         try makeBlobs(digests, sizes)
         let published = try locate(digests, valid)
-        try retire(valid.compactMap(\.key).filter { !published.contains($0) }, for: promises.trash)
+        let unused = valid.compactMap(\.key).filter { !published.contains($0) }
+        try retire(unused, for: promises.trash, claimedFor: Promises.claim)
         try link(valid, sizes, promises)
         var fresh = Set(published)  // inline bytes stand for their digest
         return uploads.map { upload in
@@ -133,11 +140,14 @@ extension SQLTransaction {
 
 extension SQLTransaction {
     /// Keys that nothing names: their objects go after the delay.
-    func retire(_ keys: [[UInt8]], for delay: Int64) throws {
+    ///
+    /// - Parameter claim: for how long they are the caller's to delete, if it wants to do so at once.
+    func retire(_ keys: [[UInt8]], for delay: Int64, claimedFor claim: Int64? = nil) throws {
+        let claimed = claim.map { (now + $0).sqlValue } ?? .null(.integer)
         try inBatches(keys) { some in
             """
-            INSERT INTO object_trash (skey, delete_after)
-            VALUES \(rows: some.map { [$0.sqlValue, (now + delay).sqlValue] })
+            INSERT INTO object_trash (skey, delete_after, claimed_until)
+            VALUES \(rows: some.map { [$0.sqlValue, (now + delay).sqlValue, claimed] })
             """
         }
     }

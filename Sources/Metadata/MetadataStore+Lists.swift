@@ -31,23 +31,14 @@ extension MetadataStore {
                     detail: ["name": repository.text]
                 )
             }
-            return try db.page(
-                """
-                SELECT name FROM tag WHERE repo_id = \(repo) AND name > \(last)
-                ORDER BY name LIMIT \(Int64(limit) + 1)
-                """,
-                limit: limit
-            )
+            return try db.page(.tags(of: repo, after: last, limit: limit + 1), limit: limit)
         }
     }
 
     /// The repositories after `last`, at most `limit`.
     package func repositories(after last: String, limit: Int) async throws -> NamePage {
         try await database.read { db in
-            try db.page(
-                "SELECT name FROM repository WHERE name > \(last) ORDER BY name LIMIT \(Int64(limit) + 1)",
-                limit: limit
-            )
+            try db.page(.repositories(after: last, limit: limit + 1), limit: limit)
         }
     }
 
@@ -63,13 +54,7 @@ extension MetadataStore {
             guard let repo = try db.repositoryID(repository) else { return [] }
             let after = last?.storageBytes ?? []
             return try db.run(
-                """
-                SELECT m.digest, y.name, a.name, m.payload FROM manifest m
-                JOIN media_type y ON y.id = m.media_type_id LEFT JOIN media_type a ON a.id = m.artifact_type_id
-                WHERE m.repo_id = \(repo) AND m.subject = \(digest) AND m.digest > \(after)
-                AND (\(optional: artifactType) IS NULL OR a.name = \(optional: artifactType))
-                ORDER BY m.digest LIMIT \(Int64(limit))
-                """
+                .referrers(to: digest, in: repo, artifactType: artifactType, after: after, limit: limit)
             ).map {
                 Referrer(
                     digest: $0.digest(0),
@@ -79,6 +64,33 @@ extension MetadataStore {
                 )
             }
         }
+    }
+}
+
+extension Query {
+    static func tags(of repo: Int64, after last: String, limit: Int) -> Query {
+        "SELECT name FROM tag WHERE repo_id = \(repo) AND name > \(last) ORDER BY name LIMIT \(Int64(limit))"
+    }
+
+    static func repositories(after last: String, limit: Int) -> Query {
+        "SELECT name FROM repository WHERE name > \(last) ORDER BY name LIMIT \(Int64(limit))"
+    }
+
+    /// - Parameter last: the bytes of a digest; empty to begin.
+    static func referrers(
+        to digest: Digest,
+        in repo: Int64,
+        artifactType: String?,
+        after last: [UInt8],
+        limit: Int
+    ) -> Query {
+        """
+        SELECT m.digest, y.name, a.name, m.payload FROM manifest m
+        JOIN media_type y ON y.id = m.media_type_id LEFT JOIN media_type a ON a.id = m.artifact_type_id
+        WHERE m.repo_id = \(repo) AND m.subject = \(digest) AND m.digest > \(last)
+        AND (\(optional: artifactType) IS NULL OR a.name = \(optional: artifactType))
+        ORDER BY m.digest LIMIT \(Int64(limit))
+        """
     }
 }
 

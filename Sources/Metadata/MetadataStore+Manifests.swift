@@ -68,6 +68,13 @@ extension MetadataStore {
     ) async throws {
         let window = promises.window
         try await database.write { db in
+            // Tags before the manifest, as pushes lock them.
+            try db.run(
+                """
+                SELECT t.name FROM tag t JOIN manifest m ON m.id = t.manifest_id JOIN repository r ON r.id = m.repo_id
+                WHERE r.name = \(repository) AND m.digest = \(digest) ORDER BY t.name \(lock: .update, of: "t")
+                """
+            )
             let rows = try db.run(
                 """
                 SELECT m.id FROM manifest m JOIN repository r ON r.id = m.repo_id
@@ -78,6 +85,7 @@ extension MetadataStore {
             guard let id = rows.first?.int(0) else {
                 throw RegistryError.manifestUnknown(.digest(digest), in: repository)
             }
+            // A later statement than the lock: tags that were made meanwhile go too.
             try db.run("DELETE FROM tag WHERE manifest_id = \(id)")
             try db.run("UPDATE manifest_child SET child_id = NULL WHERE child_id = \(id)")
             try db.releaseEdges(of: id, keepingFor: window)
@@ -96,27 +104,31 @@ extension RegistryError {
     }
 }
 
+extension Query {
+    static func manifest(_ digest: Digest, in repository: RepositoryName) -> Query {
+        """
+        SELECT m.id, m.digest, y.name, m.keep_until FROM repository r
+        JOIN manifest m ON m.repo_id = r.id JOIN media_type y ON y.id = m.media_type_id
+        WHERE r.name = \(repository) AND m.digest = \(digest)
+        """
+    }
+
+    static func manifest(_ tag: Tag, in repository: RepositoryName) -> Query {
+        """
+        SELECT m.id, m.digest, y.name, m.keep_until FROM repository r
+        JOIN tag t ON t.repo_id = r.id JOIN manifest m ON m.id = t.manifest_id
+        JOIN media_type y ON y.id = m.media_type_id
+        WHERE r.name = \(repository) AND t.name = \(tag)
+        """
+    }
+}
+
 extension SQLTransaction {
     /// id, digest, media type, keep_until
     func findManifest(_ reference: Reference, in repository: RepositoryName) throws -> SQLRow? {
         switch reference {
-        case .digest(let digest):
-            try run(
-                """
-                SELECT m.id, m.digest, y.name, m.keep_until FROM repository r
-                JOIN manifest m ON m.repo_id = r.id JOIN media_type y ON y.id = m.media_type_id
-                WHERE r.name = \(repository) AND m.digest = \(digest)
-                """
-            ).first
-        case .tag(let tag):
-            try run(
-                """
-                SELECT m.id, m.digest, y.name, m.keep_until FROM repository r
-                JOIN tag t ON t.repo_id = r.id JOIN manifest m ON m.id = t.manifest_id
-                JOIN media_type y ON y.id = m.media_type_id
-                WHERE r.name = \(repository) AND t.name = \(tag)
-                """
-            ).first
+        case .digest(let digest): try run(.manifest(digest, in: repository)).first
+        case .tag(let tag): try run(.manifest(tag, in: repository)).first
         }
     }
 

@@ -37,17 +37,29 @@ extension MetadataStore {
         let promises = promises
         try await database.write { db in
             let repo = try db.makeRepository(repository)
+            // Tags before manifests, as whoever else locks both; and in the order of names, so that two pushes of the same
+            // tags cannot wait for each other.
+            let tags = try push.tags.sorted { $0.text < $1.text }.map { tag in
+                (tag: tag, old: try db.lockTag(tag, in: repo))
+            }
             let links = try db.lockBlobs(of: push.manifest, in: repo)
             let children = try db.lockChildren(of: push, in: repo)
             if push.tags.isEmpty { try db.check(push, in: repo) }
             let (id, isNew) = try db.insert(push.manifest, in: repo, promises)
             if isNew { try db.insertEdges(from: id, of: push.manifest, in: repo, links: links, children: children) }
-            // In the order of names, so that two pushes of the same tags cannot wait for each other.
-            for tag in push.tags.sorted(by: { $0.text < $1.text }) {
-                try db.point(tag, at: id, in: repo, if: push.condition, promises)
-            }
+            for (tag, old) in tags { try db.point(tag, from: old, to: id, in: repo, if: push.condition, promises) }
             if push.tags.isEmpty { try db.hint(.manifest, [id], dueIn: promises.lease) }
         }
+    }
+}
+
+extension Query {
+    /// The links of blobs, locked against collection.
+    static func links(to digests: [Digest], in repo: Int64) -> Query {
+        """
+        SELECT id, digest, size FROM repo_blob WHERE repo_id = \(repo) AND digest IN \(list: digests)
+        ORDER BY digest \(lock: .keyShare)
+        """
     }
 }
 
@@ -58,13 +70,7 @@ extension SQLTransaction {
         guard !digests.isEmpty else { return [] }
         var held: [Digest: (link: Int64, size: Int64)] = [:]
         for some in digests.chunked(by: maximumListLength) {
-            let rows = try run(
-                """
-                SELECT id, digest, size FROM repo_blob WHERE repo_id = \(repo) AND digest IN \(list: some)
-                ORDER BY digest \(lock: .keyShare)
-                """
-            )
-            for row in rows { held[row.digest(1)] = (row.int(0), row.int(2)) }
+            for row in try run(.links(to: some, in: repo)) { held[row.digest(1)] = (row.int(0), row.int(2)) }
         }
         var wrong: [Digest: RegistryError.Entry] = [:]
         for blob in manifest.blobs {
@@ -187,14 +193,15 @@ extension SQLTransaction {
         )
     }
 
+    /// - Parameter old: what the tag names, locked; nil if it did not exist.
     fileprivate func point(
         _ tag: Tag,
-        at id: Int64,
+        from old: Int64?,
+        to id: Int64,
         in repo: Int64,
         if condition: TagCondition,
         _ promises: Promises
     ) throws {
-        let old = try lockTag(tag, in: repo)
         // Checked on the locked row, or on the absence that the insertion below insists on.
         if condition != .none { try condition.check(try old.flatMap { try digest(ofManifest: $0) }, tag.text) }
         if let old {

@@ -34,8 +34,11 @@ package struct UploadRecord: Hashable, Sendable {
 extension MetadataStore {
     /// Keeps an upload for later requests, whose bytes so far are durable. Its key stays with it.
     ///
-    /// - Throws: ``RegistryError`` `.blobUploadUnknown` if the key was condemned because the upload took too long.
-    package func save(_ upload: UploadRecord) async throws {
+    /// - Parameter previous: bytes received as the caller last saw or saved them; nil if there was nothing yet. A client
+    ///   may have given up a request that still runs, and have gone on at another node: what that one saved stays.
+    /// - Throws: ``RegistryError`` `.uploadBusy` if the session has changed since; `.blobUploadUnknown` if the key was
+    ///   condemned because the upload took too long.
+    package func save(_ upload: UploadRecord, after previous: Int64?) async throws {
         let lifetime = promises.upload
         try await database.write { db in
             let key: [UInt8]?
@@ -59,21 +62,41 @@ extension MetadataStore {
                     )
                 }
             }
-            try db.run(
-                """
-                INSERT INTO upload_session
-                    (id, repository, received, hash_state, skey, inline_data, expires_at, tail_key, storage_state)
-                VALUES (\(upload.id), \(upload.repository), \(upload.received), \(upload.hashState), \(optional: key), \(optional: data),
-                    \(db.now + lifetime), \(optional: upload.tail), \(upload.storageState))
-                ON CONFLICT (id) DO UPDATE SET received = excluded.received, hash_state = excluded.hash_state,
-                    skey = excluded.skey, inline_data = excluded.inline_data, expires_at = excluded.expires_at,
-                    tail_key = excluded.tail_key, storage_state = excluded.storage_state
-                """
-            )
+            if let previous {
+                try db.run(
+                    """
+                    UPDATE upload_session SET received = \(upload.received), hash_state = \(upload.hashState),
+                        skey = \(optional: key), inline_data = \(optional: data), expires_at = \(db.now + lifetime),
+                        tail_key = \(optional: upload.tail), storage_state = \(upload.storageState)
+                    WHERE id = \(upload.id) AND received = \(previous)
+                    """
+                )
+            } else {
+                try db.run(
+                    """
+                    INSERT INTO upload_session
+                        (id, repository, received, hash_state, skey, inline_data, expires_at, tail_key, storage_state)
+                    VALUES (\(upload.id), \(upload.repository), \(upload.received), \(upload.hashState), \(optional: key),
+                        \(optional: data), \(db.now + lifetime), \(optional: upload.tail), \(upload.storageState))
+                    ON CONFLICT (id) DO NOTHING
+                    """
+                )
+            }
+            guard db.changes == 1 else { throw Self.overtaken }
         }
     }
 
-    /// Nil if the session was never saved, has ended or has expired.
+    package static let overtaken = RegistryError(
+        .uploadBusy,
+        "Another request has gone on with this upload session meanwhile; ask where it stands."
+    )
+
+    /// What `received` is of a session that has ended although it was not finished. An id alone does not show it.
+    private static let ended: Int64 = -1
+
+    /// Nil if the session was never saved, was finished or has expired.
+    ///
+    /// - Throws: ``RegistryError`` `.blobUploadUnknown` if it was ended.
     package func upload(_ id: [UInt8], in repository: RepositoryName) async throws -> UploadRecord? {
         try await database.read { db in
             let rows = try db.run(
@@ -82,7 +105,10 @@ extension MetadataStore {
                 WHERE id = \(id) AND repository = \(repository) AND expires_at > \(db.now)
                 """
             )
-            return rows.first.map { row in
+            return try rows.first.map { row in
+                guard row.int(0) != Self.ended else {
+                    throw RegistryError(.blobUploadUnknown, "The upload session was ended; start a new one with POST.")
+                }
                 let location =
                     row.optionalBytes(2).map { BlobLocation.object($0) } ?? .inline(row.optionalBytes(3) ?? [])
                 return UploadRecord(
@@ -98,7 +124,54 @@ extension MetadataStore {
         }
     }
 
-    package func deleteUpload(_ id: [UInt8]) async throws {
-        try await database.write { db in try db.run("DELETE FROM upload_session WHERE id = \(id)") }
+    /// Forgets what was received, all of it, if that is still `received` bytes. The session may begin again.
+    ///
+    /// - Throws: ``RegistryError`` `.uploadBusy` if it is not.
+    package func resetUpload(_ id: [UInt8], from received: Int64) async throws {
+        try await database.write { db in
+            try db.run("DELETE FROM upload_session WHERE id = \(id) AND received = \(received)")
+            guard db.changes == 1 else { throw Self.overtaken }
+        }
+    }
+
+    /// Ends a session that is not going to be finished, on all nodes.
+    package func endUpload(_ id: [UInt8], in repository: RepositoryName) async throws {
+        let lifetime = promises.upload
+        try await database.write { db in
+            try db.run(
+                """
+                INSERT INTO upload_session (id, repository, received, hash_state, expires_at)
+                VALUES (\(id), \(repository), \(Self.ended), \([UInt8]()), \(db.now + lifetime))
+                ON CONFLICT (id) DO UPDATE SET received = excluded.received, hash_state = excluded.hash_state,
+                    skey = NULL, inline_data = NULL, tail_key = NULL, storage_state = NULL,
+                    expires_at = excluded.expires_at
+                """
+            )
+        }
+    }
+
+    /// Makes unpublished keys ours to delete: from now on nobody can publish them or go on with them.
+    ///
+    /// - Returns: those keys of which that is so. Others were published, or are deleted by somebody else.
+    package func claim(_ keys: [[UInt8]]) async throws -> [[UInt8]] {
+        guard !keys.isEmpty else { return [] }
+        return try await database.write { db in
+            try db.inBatches(keys) {
+                """
+                UPDATE object_trash SET claimed_until = \(db.now + Promises.claim)
+                WHERE skey IN \(list: $0) AND claimed_until IS NULL RETURNING skey
+                """
+            }.map { $0.bytes(0) }
+        }
+    }
+
+    /// Forgets claimed keys, whose objects are gone.
+    package func forget(_ keys: [[UInt8]]) async throws {
+        guard !keys.isEmpty else { return }
+        try await database.write { db in
+            try db.inBatches(keys) {
+                "DELETE FROM object_trash WHERE skey IN \(list: $0) AND claimed_until IS NOT NULL"
+            }
+        }
     }
 }

@@ -8,10 +8,17 @@ package struct MetadataStore: Sendable {
     let uploads: UploadBatcher
     let manifests: ManifestCache
 
-    /// - Parameter manifestCache: bytes of manifests that are kept in memory at most.
-    package init(_ database: any SQLDatabase, promises: Promises = .standard, manifestCache: Int = 32 << 20) {
+    /// - Parameters:
+    ///   - manifestCache: bytes of manifests that are kept in memory at most.
+    ///   - committed: told how many uploads shared each transaction, for metrics.
+    package init(
+        _ database: any SQLDatabase,
+        promises: Promises = .standard,
+        manifestCache: Int = 32 << 20,
+        committed: @escaping @Sendable (Int) -> Void = { _ in }
+    ) {
         manifests = ManifestCache(limit: manifestCache)
-        uploads = Self.makeUploadBatcher(database, promises)
+        uploads = Self.makeUploadBatcher(database, promises, committed)
         self.database = database
         self.promises = promises
     }
@@ -69,18 +76,21 @@ package struct MetadataStore: Sendable {
     }
 }
 
-package enum SchemaError: Error, CustomStringConvertible {
+package enum SchemaError: Error, Hashable, CustomStringConvertible {
     case newer(found: Int64, known: Int64)
 
-    package var description: String {
+    package var finding: String {
         switch self {
         case .newer(let found, let known):
-            """
-            The database has schema version \(found), but this program knows only up to \(known). \
-            Run the newer strata that wrote it; an older one must not touch its data.
-            """
+            "The database has schema version \(found), but this program knows only up to \(known)"
         }
     }
+
+    package var advice: String {
+        "Run the newer strata that wrote it; an older one must not touch its data"
+    }
+
+    package var description: String { "\(finding). \(advice)." }
 }
 
 /// What a collector should look at later.

@@ -10,6 +10,9 @@ package struct Promises: Sendable {
     /// How long the bytes of a key that nothing names any more stay readable.
     package let trash: Int64
 
+    /// How long an object that is to be deleted is one process's to delete.
+    static let claim: Int64 = 10 * 60_000
+
     package init(lease: Duration, window: Duration, upload: Duration, trash: Duration) {
         self.lease = lease.milliseconds
         self.window = window.milliseconds

@@ -51,16 +51,21 @@ extension Registry {
         _ chunk: UploadChunk,
         with grant: Grant<Push>
     ) async throws -> Int64 {
-        let (known, _) = try uploads.id(id, in: grant.repository, now: Self.now)
-        return try await uploads.exclusively(known) {
-            var upload = try await load(id, in: grant.repository)
-            try await receive(chunk, into: &upload, in: grant.repository)
-            try await save(&upload, in: grant.repository)
+        try await working(on: id, in: grant.repository) { upload in
+            let before = upload
+            try await receive(chunk, into: &upload, canGoOn: true, in: grant.repository)
+            do {
+                try await save(&upload, in: grant.repository)
+            } catch let error as BlobStorageError {
+                try await rollBack(upload, to: before, in: grant.repository)
+                throw error
+            }
             return upload.received
         }
     }
 
-    /// Takes the last part of a blob, which may be empty, and publishes the blob.
+    /// Takes the last part of a blob, which may be empty, and publishes the blob. May be sent again to any node when it
+    /// broke off or its answer was lost, although the session is over then.
     ///
     /// - Throws: ``ChunkOutOfOrder``, ``RegistryError``; the session is over unless the chunk was out of order.
     package func finishUpload(
@@ -69,19 +74,39 @@ extension Registry {
         _ chunk: UploadChunk,
         with grant: Grant<Push>
     ) async throws {
-        let (known, _) = try uploads.id(id, in: grant.repository, now: Self.now)
-        try await uploads.exclusively(known) {
-            var upload = try await load(id, in: grant.repository)
-            if upload.received == 0 { upload.restart(with: digest.algorithm) }
-            try await receive(chunk, into: &upload, in: grant.repository)
-            do {
-                try await publish(&upload, as: digest, in: grant.repository)
-            } catch let error as RegistryError {
-                uploads.end(known)
-                try await discard(upload)
-                throw error
+        // Outside of what may be forgiven: an id that we did not make.
+        _ = try uploads.id(id, in: grant.repository, now: Self.now)
+        do {
+            try await working(on: id, in: grant.repository) { upload in
+                let bringsNothing = upload.stored == nil && chunk.length == 0
+                if bringsNothing, try await holds(digest, grant) { return }
+                if upload.received == 0 { upload.restart(with: digest.algorithm) }
+                let before = upload
+                try await receive(chunk, into: &upload, canGoOn: false, in: grant.repository)
+                do {
+                    try await publish(&upload, as: digest, in: grant.repository)
+                } catch let error as RegistryError {
+                    try await end(upload, in: grant.repository)
+                    throw error
+                } catch let error as BlobStorageError {
+                    try await rollBack(upload, to: before, in: grant.repository)
+                    throw error
+                }
+                uploads.end(upload.id)
             }
-            uploads.end(known)
+        } catch let error as RegistryError where error.code == .blobUploadUnknown {
+            guard try await holds(digest, grant) else { throw error }
+        } catch let error as ChunkOutOfOrder where error.received == 0 {
+            guard try await holds(digest, grant) else { throw error }
+        }
+    }
+
+    private func holds(_ digest: Digest, _ grant: Grant<Push>) async throws -> Bool {
+        do {
+            _ = try await metadata.blob(digest, in: grant.repository, promising: true)
+            return true
+        } catch let error as RegistryError where error.code == .blobUnknown {
+            return false
         }
     }
 
@@ -93,11 +118,33 @@ extension Registry {
 
     /// - Throws: ``RegistryError`` `.blobUploadUnknown`.
     package func cancelUpload(_ id: some StringProtocol, with grant: Grant<Push>) async throws {
-        let (known, _) = try uploads.id(id, in: grant.repository, now: Self.now)
-        try await uploads.exclusively(known) {
-            let upload = try await load(id, in: grant.repository)
-            uploads.end(known)
-            try await discard(upload)
+        try await working(on: id, in: grant.repository) { try await end($0, in: grant.repository) }
+    }
+
+    /// Does what a request asks of a session, while no other request at this node does.
+    private func working<Result>(
+        on text: some StringProtocol,
+        in repository: RepositoryName,
+        _ body: (inout Upload) async throws -> Result
+    ) async throws -> Result {
+        let (id, _) = try uploads.id(text, in: repository, now: Self.now)
+        return try await uploads.exclusively(id) {
+            var upload = try await load(text, in: repository)
+            do {
+                return try await body(&upload)
+            } catch let error as BlobStorageError {
+                guard case .missing = error else { throw error }
+                // Another node has gone on with the session, and deleted what it stood on until then.
+                guard try await metadata.upload(id.bytes, in: repository)?.received == upload.stored else {
+                    throw MetadataStore.overtaken
+                }
+                logger.error("an upload is lost", metadata: ["id": "\(id)", "error": "\(error)"])
+                try await end(upload, in: repository)
+                throw RegistryError(
+                    .unavailable,
+                    "The store has lost what was received of this upload; start it again."
+                )
+            }
         }
     }
 
@@ -115,11 +162,19 @@ extension Registry {
 
     private func save(_ upload: inout Upload, in repository: RepositoryName) async throws {
         try await upload.suspend()
-        try await metadata.save(upload.record(in: repository))
-        for key in upload.superseded { await abandon(key) }
+        try await metadata.save(upload.record(in: repository), after: upload.stored)
+        upload.noteStored(upload.received)
+        await discard(upload.superseded)
     }
 
-    private func receive(_ chunk: UploadChunk, into upload: inout Upload, in repository: RepositoryName) async throws {
+    /// - Parameter canGoOn: whether a client goes on with a request that broke off. A last one it sends again from its
+    ///   start, mostly without saying where that is, so the session must stand where it stood.
+    private func receive(
+        _ chunk: UploadChunk,
+        into upload: inout Upload,
+        canGoOn: Bool,
+        in repository: RepositoryName
+    ) async throws {
         let before = upload
         if let range = chunk.range {
             guard range.lowerBound == upload.received else { throw ChunkOutOfOrder(received: upload.received) }
@@ -142,13 +197,21 @@ extension Registry {
                     counting: { metrics.uploadedBytes.add($0) },
                     to: blobs,
                     keys,
-                    checkpoint: { try await metadata.save($0.record(in: repository, at: $1)) }
+                    checkpoint: { upload, reached in
+                        guard canGoOn else { return false }
+                        try await metadata.save(upload.record(in: repository, at: reached), after: upload.stored)
+                        return true
+                    }
                 )
             }
-        } catch is RegistryError {
+        } catch let error as RegistryError where error.code == .sizeInvalid {
             try await rollBack(upload, to: before, in: repository)
-            throw RegistryError(.sizeInvalid, "The blob is larger than this registry accepts (\(limit) bytes).")
-        } catch let error as BlobStorageError {
+            throw error
+        } catch let error as RegistryError {
+            // Another request has gone on, perhaps with what this one made: nothing of it is deleted here.
+            _ = await upload.writer?.abandon()
+            throw error
+        } catch let error where !canGoOn || Self.isOfStores(error) {
             try await rollBack(upload, to: before, in: repository)
             throw error
         } catch {
@@ -175,17 +238,23 @@ extension Registry {
         }
     }
 
-    /// Forgets a chunk that was refused: the session stands where it stood.
+    /// Whether the request may be sent again as it was, which is what the client is told.
+    private static func isOfStores(_ error: any Error) -> Bool {
+        error is BlobStorageError || MetadataStore.trouble(error) != nil
+    }
+
+    /// Forgets a chunk that was refused: the session stands where it stood. Its row goes back first, so that what is
+    /// deleted next is nothing that another request would go on with.
     private func rollBack(_ upload: Upload, to before: Upload, in repository: RepositoryName) async throws {
-        await upload.writer?.abandon()
         // The row may have gone on with the chunk's first parts.
-        if try await metadata.upload(upload.id.bytes, in: repository).map({ $0.received > before.received }) == true {
-            if before.received > 0 {
-                try await metadata.save(before.record(in: repository))
+        if let stored = upload.stored, stored != before.stored {
+            if before.stored == nil {
+                try await metadata.resetUpload(upload.id.bytes, from: stored)
             } else {
-                try await metadata.deleteUpload(upload.id.bytes)
+                try await metadata.save(before.record(in: repository), after: stored)
             }
         }
+        await discard(await upload.writer?.abandon() ?? [])
     }
 
     private func publish(_ upload: inout Upload, as digest: Digest, in repository: RepositoryName) async throws {
@@ -200,8 +269,10 @@ extension Registry {
             FinishedUpload(digest, size: upload.received, at: location, session: upload.id.bytes, in: repository)
         )
         metrics.uploads.add(1, isNew ? "stored" : "deduplicated")
-        for key in upload.superseded { await abandon(key) }
-        if !isNew, case .object(let key) = location { await abandon(StorageKey(bytes: key)) }
+        await discard(upload.superseded)
+        if !isNew, case .object(let key) = location {
+            await delete(claimed: [ObjectProgress(key: StorageKey(bytes: key), offset: 0)])
+        }
     }
 
     private static func wrong(_ found: Digest, _ expected: Digest) -> RegistryError {
@@ -224,25 +295,37 @@ extension Registry {
         }
     }
 
-    private func discard(_ upload: Upload) async throws {
-        try await metadata.deleteUpload(upload.id.bytes)
-        await upload.writer?.abandon()
-        guard let saved = upload.saved else { return }
-        await giveUp(saved.key) { try await blobs.discard(saved) }
+    /// Ends a session that is not going to be finished.
+    private func end(_ upload: Upload, in repository: RepositoryName) async throws {
+        try await metadata.endUpload(upload.id.bytes, in: repository)
+        uploads.end(upload.id)
+        await discard((await upload.writer?.abandon() ?? []) + [upload.saved].compactMap(\.self))
     }
 
-    /// Deletes an object that nothing names any more.
-    private func abandon(_ key: StorageKey) async {
-        await giveUp(key) { try await blobs.delete(key) }
-    }
-
-    /// The key is in the trash, so a failure here loses only time: the collector deletes it later.
-    private func giveUp(_ key: StorageKey, _ delete: () async throws -> Void) async {
+    /// Deletes unpublished objects, but those that another node has published meanwhile.
+    private func discard(_ objects: [ObjectProgress]) async {
         do {
-            try await delete()
-            if blobs.deletesForGood { try await metadata.forgetKey(key.bytes) }
+            let claimed = Set(try await metadata.claim(objects.flatMap(\.keys)))
+            await delete(claimed: objects.filter { claimed.isSuperset(of: $0.keys) })
         } catch {
-            logger.notice("unpublished object left to the collector", metadata: ["key": "\(key)", "error": "\(error)"])
+            logger.notice("unpublished objects are left to the collector", metadata: ["error": "\(error)"])
         }
     }
+
+    /// Their keys are in the trash, so a failure here loses only time: the collector deletes them later.
+    private func delete(claimed objects: [ObjectProgress]) async {
+        for object in objects {
+            do {
+                try await blobs.discard(object)
+                if blobs.deletesForGood { try await metadata.forget(object.keys) }
+            } catch {
+                let about: Logger.Metadata = ["key": "\(object.key)", "error": "\(error)"]
+                logger.notice("an unpublished object is left to the collector", metadata: about)
+            }
+        }
+    }
+}
+
+extension ObjectProgress {
+    fileprivate var keys: [[UInt8]] { [key.bytes, tail?.bytes].compactMap(\.self) }
 }

@@ -10,6 +10,8 @@ package typealias BodyReader = () async throws -> ByteBuffer?
 struct Upload {
     let id: UploadID
     private(set) var received: Int64 = 0
+    /// Bytes received as the session's row has it; nil while it has no row.
+    private(set) var stored: Int64?
     private(set) var digester: Digester
     /// Bytes stay here until they are too many for the database; then they move to an object.
     private(set) var inline: [UInt8] = []
@@ -17,7 +19,7 @@ struct Upload {
     private(set) var saved: ObjectProgress?
     private(set) var writer: (any BlobWriter)?
     /// Objects that held bytes which are now elsewhere as well. They may go once ``saved`` has been recorded.
-    private(set) var superseded: [StorageKey] = []
+    private(set) var superseded: [ObjectProgress] = []
 
     /// Bytes that are hashed and written in one go. Larger saves little, and each upload holds as many in memory.
     private static let batchSize = 256 * 1024
@@ -33,6 +35,7 @@ struct Upload {
         self.id = id
         self.digester = digester
         received = record.received
+        stored = record.received
         switch record.location {
         case .inline(let bytes): inline = bytes
         case .object(let key):
@@ -61,6 +64,9 @@ struct Upload {
         )
     }
 
+    /// The row says now that so many bytes were received.
+    mutating func noteStored(_ count: Int64) { stored = count }
+
     /// Switches to another algorithm; possible while nothing was received.
     mutating func restart(with algorithm: DigestAlgorithm) {
         precondition(received == 0, "what was received is hashed already")
@@ -72,7 +78,7 @@ struct Upload {
     /// - Parameters:
     ///   - length: bytes of the body, where known.
     ///   - limit: most bytes that the whole upload may have.
-    ///   - checkpoint: called when more than before would survive a crash.
+    ///   - checkpoint: called when more than before would survive a crash; returns whether the row says so now.
     mutating func append(
         _ body: BodyReader,
         length: Int64?,
@@ -80,7 +86,7 @@ struct Upload {
         counting count: (Int64) -> Void,
         to blobs: any BlobStore,
         _ keys: KeyPool,
-        checkpoint: (Upload, Checkpoint) async throws -> Void
+        checkpoint: (Upload, Checkpoint) async throws -> Bool
     ) async throws {
         let expected = length.map { $0 + received }
         var batch: [ByteBuffer] = []
@@ -94,7 +100,9 @@ struct Upload {
             size += chunk.readableBytes
             guard size >= Self.batchSize else { continue }
             try await write(batch, size, of: expected, to: blobs, keys)
-            if let reached = await writer?.takeCheckpoint() { try await checkpoint(self, reached) }
+            if let reached = await writer?.takeCheckpoint(), try await checkpoint(self, reached) {
+                stored = reached.progress.offset
+            }
             batch.removeAll(keepingCapacity: true)
             size = 0
         }
@@ -148,7 +156,8 @@ struct Upload {
     }
 
     private mutating func supersede(with keys: [StorageKey?]) {
-        superseded += [saved?.key, saved?.tail].compactMap(\.self).filter { !keys.contains($0) }
+        let left = [saved?.key, saved?.tail].compactMap(\.self).filter { !keys.contains($0) }
+        superseded += left.map { ObjectProgress(key: $0, offset: 0) }
     }
 
     /// Returns when the blob's bytes are whole and durable: where they are.

@@ -42,8 +42,8 @@ final class UploadSessions: Sendable {
         return UploadID(bytes: body + seal(body, repository))
     }
 
-    /// The id that `text` spells, if we made it for this repository, it is not older than a session may become without
-    /// being saved, and it has not ended.
+    /// The id that `text` spells, if we made it for this repository. It is fresh if it is not older than a session may
+    /// become without being saved, and has not ended here.
     ///
     /// - Throws: ``RegistryError`` `.blobUploadUnknown`.
     func id(_ text: some StringProtocol, in repository: RepositoryName, now: Int64) throws -> (UploadID, isFresh: Bool)
@@ -52,9 +52,10 @@ final class UploadSessions: Sendable {
         let body = Array(bytes.prefix(21))
         let isGenuine = CRYPTO_memcmp(Array(bytes.dropFirst(21)), seal(body, repository), 16) == 0
         let id = UploadID(bytes: bytes)
-        guard isGenuine, id.algorithm != nil, !state.withLock({ $0.ended.contains(id) }) else { throw Self.unknown }
+        guard isGenuine, id.algorithm != nil else { throw Self.unknown }
         let started = body.prefix(8).reduce(Int64(0)) { $0 << 8 | Int64($1) }
-        return (id, now - started < lifetime.components.seconds)
+        let hasEnded = state.withLock { $0.ended.contains(id) }
+        return (id, !hasEnded && now - started < lifetime.components.seconds)
     }
 
     static let unknown = RegistryError(

@@ -47,6 +47,10 @@ package struct Query: Sendable, ExpressibleByStringInterpolation {
     package let sql: String
     package let values: [SQLValue]
 
+    private init(sql: String, values: [SQLValue]) {
+        (self.sql, self.values) = (sql, values)
+    }
+
     package init(stringLiteral text: String) {
         sql = text
         values = []
@@ -148,6 +152,11 @@ package struct SQLRow: Sendable {
     package func optionalInt(_ column: Int) -> Int64? { isNull(column) ? nil : int(column) }
     package func optionalText(_ column: Int) -> String? { isNull(column) ? nil : text(column) }
     package func optionalBytes(_ column: Int) -> [UInt8]? { isNull(column) ? nil : bytes(column) }
+}
+
+extension Query {
+    /// The question how an engine would run this query.
+    package func explained(by dialect: SQLDialect) -> Query { Query(sql: dialect.explain + sql, values: values) }
 }
 
 extension Query {

@@ -24,6 +24,9 @@ package protocol SQLDatabase: Sendable {
     func snapshot<Result: Sendable>(
         _ body: @escaping @Sendable (any SQLTransaction) throws -> Result
     ) async throws -> Result
+
+    /// Looks at the engine itself. Changes nothing.
+    func inspect() async throws -> DatabaseFacts
 }
 
 package protocol SQLTransaction {
@@ -73,10 +76,18 @@ package struct SQLDialect: Sendable {
     package let clusteredTableOptions: String
     /// Statements that keep other processes from changing the schema until the transaction ends.
     package let schemaLock: [Query]
+    /// Statements that make the engine plan for large tables even while they are small, until the transaction ends.
+    package let planSettings: [Query]
     /// What stands before a query to be told its plan.
     package let explain: String
-    /// The words of a plan that reads a whole table.
+    /// The column of such an answer with the plan's lines.
+    package let planColumn: Int
+    /// The word of a line that reads a whole table.
     package let scan: String
+    /// The words of a line that says by which columns an index is searched.
+    package let search: String
+    /// Finds the name and, in their order, the columns of each index; nil where a plan searches by first columns only.
+    package let indexes: Query?
     /// How many batches of uploads are worth committing at the same time.
     package let concurrentBatches: Int
 }

@@ -3,6 +3,7 @@ import BlobStorage
 import Foundation
 import HTTPAPI
 import Housekeeping
+import Importing
 import Logging
 import Metadata
 import NIOCore
@@ -47,10 +48,16 @@ struct Composition {
             upload: configuration.uploads.sessionLifetime,
             trash: configuration.promises.trash
         )
+        let batches = metrics.histogram(
+            "strata_upload_batch_size",
+            help: "Finished uploads that shared a transaction.",
+            bounds: [1, 2, 4, 8, 16, 32, 64]
+        )
         metadata = MetadataStore(
             try Self.makeDatabase(configuration, metrics, logger),
             promises: promises,
-            manifestCache: configuration.manifests.cacheSize
+            manifestCache: configuration.manifests.cacheSize,
+            committed: { batches.observe(Double($0)) }
         )
         threads = NIOThreadPool(numberOfThreads: max(4, 2 * System.coreCount))
         threads.start()
@@ -112,5 +119,38 @@ struct Composition {
         )
     }
 
+    func databaseCheckup() -> DatabaseCheckup { DatabaseCheckup(metadata) }
+
+    /// - Parameter readingURL: whether signed URLs are tried, if clients are sent to any.
+    func blobStoreCheckup(readingURL: Bool) -> BlobStoreCheckup {
+        // A CDN has URLs and ways of its own.
+        let chosen = configuration.downloads
+        let redirects = configuration.blobs == .s3 && chosen.redirects && chosen.cdnURL == nil
+        return BlobStoreCheckup(metadata, blobs, redirects: readingURL && redirects)
+    }
+
+    /// Nil if nothing is kept in the data folder.
+    static func folderCheckup(_ configuration: Configuration) -> FolderCheckup? {
+        let isUsed = configuration.metadata == .sqlite || configuration.blobs == .files
+        return isUsed ? FolderCheckup(configuration.data) : nil
+    }
+
     func verifier() -> StoreVerifier { StoreVerifier(metadata: metadata, blobs: blobs) }
+
+    func importer(
+        _ source: SourceRegistry,
+        _ selection: ImportSelection,
+        workers: Int,
+        progress: @escaping @Sendable (ImportCounts) -> Void
+    ) async throws -> Importer {
+        Importer(
+            from: source,
+            into: try await registry(),
+            authorizer: Authorizer(),
+            selection,
+            workers: workers,
+            logger: logger,
+            progress: progress
+        )
+    }
 }

@@ -167,6 +167,44 @@ class Postgres(Service):
         self.tool("pg_ctl", "-D", self.data, "promote", "-w", "-t", "30")
 
 
+class PgBouncer(Service):
+    """A pooler in front of a server, in the mode `session` or `transaction`."""
+
+    def __init__(self, postgres: Postgres, mode: str, connections: int):
+        super().__init__("pgbouncer")
+        self.postgres, self.mode, self.connections = postgres, mode, connections
+        (self.port,) = free_ports(1)
+        if postgres.user:
+            os.chown(self.folder, postgres.user["user"], postgres.user["group"])
+
+    def start(self):
+        (self.folder / "users").write_text('"postgres" ""\n')
+        (self.folder / "pgbouncer.ini").write_text(
+            f"""
+[databases]
+* = host=127.0.0.1 port={self.postgres.port}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {self.port}
+unix_socket_dir =
+auth_type = trust
+auth_file = {self.folder}/users
+admin_users = postgres
+pool_mode = {self.mode}
+default_pool_size = {self.connections}
+max_client_conn = 200
+query_wait_timeout = 15
+"""
+        )
+        self.spawn("/usr/sbin/pgbouncer", self.folder / "pgbouncer.ini", **self.postgres.user)
+        wait_until("PgBouncer", lambda: socket.create_connection(("127.0.0.1", self.port), timeout=1).close() is None)
+        return self
+
+    def behind(self, conninfo: str) -> str:
+        """The way to a database of the server that leads through here."""
+        return conninfo.replace(f"port={self.postgres.port}", f"port={self.port}")
+
+
 class ObjectStore(Service):
     """An S3-compatible server with one user."""
 

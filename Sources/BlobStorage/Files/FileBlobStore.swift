@@ -190,10 +190,7 @@ private final class FileBlobWriter: BlobWriter {
     }
 
     /// Only an object that began here: one that was gone on with is cut off where it stood by its next writer.
-    func abandon() async {
-        guard start == 0 else { return }
-        try? await store.delete(key)  // the key is in the trash: the collector tries again
-    }
+    func abandon() async -> [ObjectProgress] { start == 0 ? [ObjectProgress(key: key, offset: 0)] : [] }
 
     private func sync() async throws {
         guard store.syncs else { return }

@@ -107,7 +107,9 @@ package struct S3BlobStore: BlobStore, ObjectURLSigner {
     {
         let query = [("partNumber", "\(number)"), ("uploadId", upload)]
         let name = client.configuration.name(of: key)
-        let answer = try await client.send(.PUT, name, query, body: .chunks(chunks, count: count))
+        let answer = try await client.send(.PUT, name, query, body: .chunks(chunks, count: count), accepts: [404])
+        // Completed or aborted by a request that we know nothing of.
+        guard answer.status != 404 else { throw BlobStorageError.missing(key) }
         guard let tag = answer.headers.first(name: "etag") else {
             throw BlobStorageError.refused("the store took a part without an entity tag")
         }
@@ -121,7 +123,15 @@ package struct S3BlobStore: BlobStore, ObjectURLSigner {
         }.joined()
         let name = client.configuration.name(of: key)
         let xml = "<CompleteMultipartUpload>\(list)</CompleteMultipartUpload>"
-        let answer = try await client.send(.POST, name, [("uploadId", upload)], body: .text(xml), accepts: [404])
+        let query = [("uploadId", upload)]
+        let answer = try await client.send(.POST, name, query, body: .text(xml), accepts: [400, 404])
+        // It has other bytes for a part than those whose tag we were given.
+        if answer.status == 400 {
+            guard ["InvalidPart", "InvalidPartOrder", "EntityTooSmall"].contains(answer.errorCode) else {
+                throw BlobStorageError.refused("completing \(key): \(answer.errorCode)")
+            }
+            throw BlobStorageError.missing(key)
+        }
         // An earlier try whose answer was lost may have done it: then the upload is gone and the object there.
         let found = try await client.send(.HEAD, name, accepts: [404])
         guard found.status == 200, found.headers.first(name: "content-length").flatMap({ Int64($0) }) == size else {

@@ -14,7 +14,7 @@ package struct S3Client: Sendable {
     private let credentials: S3CredentialCache
 
     /// Tries of one request, the first included.
-    private static let tries = 5
+    static let usualTries = 5
 
     package init(_ configuration: S3Configuration, _ source: S3CredentialSource, logger: Logger) {
         self.configuration = configuration
@@ -53,6 +53,7 @@ package struct S3Client: Sendable {
     /// - Parameters:
     ///   - name: of the object; nil for the bucket itself.
     ///   - accepts: statuses besides 2xx that are answers and no errors.
+    ///   - tries: how often it is sent at most, the first time included.
     /// - Throws: ``BlobStorageError``.
     func send(
         _ method: HTTPMethod,
@@ -60,7 +61,8 @@ package struct S3Client: Sendable {
         _ query: [(String, String)] = [],
         headers: [String: String] = [:],
         body: Body = .none,
-        accepts: Set<Int> = []
+        accepts: Set<Int> = [],
+        tries: Int = usualTries
     ) async throws -> Answer {
         var attempt = 0
         while true {
@@ -75,11 +77,12 @@ package struct S3Client: Sendable {
                 )
                 // A failed completion may be announced in the body of a 200.
                 let hasFailed = answer.status >= 300 || (method == .POST && answer.text.contains("<Error>"))
-                if !hasFailed || accepts.contains(answer.status) { return answer }
+                let isTemporary = Self.isTemporary(answer)
+                if !hasFailed || (accepts.contains(answer.status) && !isTemporary) { return answer }
                 let reason =
                     "\(method.rawValue) \(name ?? "bucket"): \(answer.status) \(answer.errorCode) "
                     + (XMLText.first("Message", in: answer.text) ?? "")
-                guard Self.isTemporary(answer) else { throw BlobStorageError.refused(reason) }
+                guard isTemporary else { throw BlobStorageError.refused(reason) }
                 failure = .unavailable(reason)
             } catch let error as BlobStorageError {
                 throw error
@@ -87,7 +90,7 @@ package struct S3Client: Sendable {
                 try Task.checkCancellation()
                 failure = .unavailable("\(method.rawValue) \(name ?? "bucket"): \(error)")
             }
-            guard attempt < Self.tries else { throw failure }
+            guard attempt < tries else { throw failure }
             logger.info("blob storage is tried again", metadata: ["reason": "\(failure)", "attempt": "\(attempt)"])
             try await Self.pause(after: attempt)
         }

@@ -193,16 +193,15 @@ actor S3Writer: BlobWriter {
         return upload.key
     }
 
-    func abandon() async {
+    func abandon() async -> [ObjectProgress] {
         sending?.task.cancel()
-        _ = try? await sending?.task.value  // whatever became of it is deleted now
+        _ = try? await sending?.task.value  // whatever became of it is deleted next
         sending = nil
         (filling, filled, permit) = ([], 0, nil)
-        do {
-            if ownsUpload, let upload { try await store.abort(upload.id, of: upload.key) }
-            for key in ownKeys { try await store.delete(key) }
-        } catch {
-            store.client.logger.notice("unpublished objects are left to the collector", metadata: ["error": "\(error)"])
+        return ownKeys.map { key in
+            let id = ownsUpload && key == upload?.key ? upload?.id : nil
+            let state = S3UploadState(upload: id, parts: [], tail: 0)
+            return ObjectProgress(key: key, offset: 0, state: state.bytes)
         }
     }
 }

@@ -6,6 +6,9 @@ import NIOHTTP1
 /// Turns a request into an answer; never fails.
 package protocol Responder: Sendable {
     func respond(to request: HTTPRequest) async -> HTTPResponse
+
+    /// What to tell a client instead of an answer of which nothing was sent, because its body could not be read.
+    func refusal(of error: any Error, insteadOf response: HTTPResponse) -> HTTPResponse
 }
 
 /// A request, with its target taken apart. Its body is read from the connection while it is handled.

@@ -26,7 +26,12 @@ struct HTTPExchange {
             defer { if !isDone { _ = tracker.endRequest(connection) } }
             let response = await responder.respond(to: HTTPRequest(head: head, body: body, connection: connection))
             let keepsAlive = head.isKeepAlive && body.canBeDrained && !tracker.isDraining
-            try await writer.write(response, to: head, keepsAlive: keepsAlive)
+            do {
+                try await writer.write(response, to: head, keepsAlive: keepsAlive)
+            } catch let error as BodyUnavailable {
+                let refusal = responder.refusal(of: error.cause, insteadOf: response)
+                try await writer.write(refusal, to: head, keepsAlive: keepsAlive)
+            }
             let canGoOn = keepsAlive ? try await body.drain() : false
             isDone = true
             mayGoOn = tracker.endRequest(connection) && canGoOn

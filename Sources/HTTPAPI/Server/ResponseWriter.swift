@@ -25,6 +25,8 @@ struct ResponseWriter: Sendable {
     }
 
     /// Returns when the answer has been handed to the kernel.
+    ///
+    /// - Throws: ``BodyUnavailable`` if nothing was sent yet because the body cannot be read.
     func write(_ response: HTTPResponse, to request: HTTPRequestHead, keepsAlive: Bool) async throws {
         var headers = response.headers
         headers.add(name: "Date", value: HTTPDate.now)
@@ -32,22 +34,22 @@ struct ResponseWriter: Sendable {
             headers.add(name: "Content-Length", value: "\(response.body.count)")
         }
         let body = request.method == .HEAD ? .none : response.body
+        let pieces = try await Pieces(of: body, sendsFiles: sendsFiles)
         switch wire {
-        case .http1(let sendsFiles):
+        case .http1:
             if !keepsAlive { headers.replaceOrAdd(name: "Connection", value: "close") }
             if keepsAlive, request.version == .http1_0 { headers.replaceOrAdd(name: "Connection", value: "keep-alive") }
             var bytes = channel.allocator.buffer(capacity: 512 + Int(min(body.count, Self.joined)))
             try bytes.writeHead(request.version, response.status, headers)
-            try await write(bytes, body, sendsFiles: sendsFiles)
+            try await write(bytes, body, pieces)
         case .http2:
             let head = HTTPResponseHead(version: request.version, status: response.status, headers: headers)
             channel.write(HTTPServerResponsePart.head(head), promise: nil)
             switch body {
             case .none: break
             case .bytes(let bytes): channel.write(HTTPServerResponsePart.body(.byteBuffer(bytes)), promise: nil)
-            case .object(let object, let range):
-                let reader = object.reader(range)
-                while let piece = try await reader.next() {
+            case .object:
+                while let piece = try await pieces?.next() {
                     try await channel.writeAndFlush(HTTPServerResponsePart.body(.byteBuffer(piece))).get()
                 }
             }
@@ -58,7 +60,9 @@ struct ResponseWriter: Sendable {
     /// Most bytes of a body that are copied behind the head rather than written by themselves.
     private static let joined: Int64 = 64 * 1024
 
-    private func write(_ head: ByteBuffer, _ body: HTTPResponse.Body, sendsFiles: Bool) async throws {
+    private var sendsFiles: Bool { if case .http1(let sendsFiles) = wire { sendsFiles } else { false } }
+
+    private func write(_ head: ByteBuffer, _ body: HTTPResponse.Body, _ pieces: Pieces?) async throws {
         switch body {
         case .none: try await flush(head)
         case .bytes(let bytes) where bytes.readableBytes <= Self.joined:
@@ -71,11 +75,10 @@ struct ResponseWriter: Sendable {
         case .object(.file(let file), let range) where sendsFiles:
             channel.write(head, promise: nil)
             try await send(file, range)
-        case .object(let object, let range):
+        case .object(_, let range):
             // Flushed with the first piece, each of which waits until the one before has gone: memory stays bounded.
             channel.write(head, promise: nil)
-            let reader = object.reader(range)
-            while let piece = try await reader.next() { try await channel.writeAndFlush(piece).get() }
+            while let piece = try await pieces?.next() { try await channel.writeAndFlush(piece).get() }
             if range.isEmpty { try await channel.writeAndFlush(ByteBuffer()).get() }
         }
     }
@@ -96,6 +99,35 @@ struct ResponseWriter: Sendable {
             try await channel.writeAndFlush(IOData.fileRegion(region)).get()
         }
         if range.isEmpty { try await channel.writeAndFlush(ByteBuffer()).get() }
+    }
+}
+
+/// Why an answer's body cannot be read, while the client can still be told.
+struct BodyUnavailable: Error {
+    let cause: any Error
+}
+
+/// An object that is read piece by piece, the first of which is there before the answer begins.
+private final class Pieces {
+    private let reader: any ObjectReader
+    private var first: ByteBuffer?
+
+    /// Nil for a body that is sent in another way.
+    init?(of body: HTTPResponse.Body, sendsFiles: Bool) async throws {
+        guard case .object(let object, let range) = body else { return nil }
+        if case .file = object, sendsFiles { return nil }
+        reader = object.reader(range)
+        do {
+            first = try await reader.next()
+        } catch {
+            throw BodyUnavailable(cause: error)
+        }
+    }
+
+    func next() async throws -> ByteBuffer? {
+        guard let piece = first else { return try await reader.next() }
+        first = nil
+        return piece
     }
 }
 

@@ -7,28 +7,56 @@ final class PostgresConnection {
     private let preparesStatements: Bool
     private var prepared: [String: String] = [:]
     private var clock = (server: Int64(0), here: Int64(0))
-    /// The line of history that the server writes. Another one after a failover means that a transaction id that we
-    /// were given may have been given again.
-    private(set) var timeline = ""
+    /// What a transaction's id is good for: the server's line of history, which is another one after a failover, and the
+    /// last time that it started without its statistics, which it drops in a crash. After either, an id of ours that had
+    /// not reached the disk may have been given again, to a transaction that is not ours.
+    private(set) var incarnation = ""
 
     /// Most statements kept prepared: the registry's are a few dozen, times the sizes of their lists.
     private static let maximumPrepared = 500
     private static let maximumClockAge: Int64 = 60_000
+
+    /// What holds where the connection string says nothing. A server that vanishes without a word, as a dead machine
+    /// does, is given up within 25 s; the system's own limits are a quarter of an hour and more.
+    /// Source: [PostgreSQL 15, 34.1.2](https://www.postgresql.org/docs/15/libpq-connect.html#LIBPQ-PARAMKEYWORDS).
+    private static let defaults = [
+        ("connect_timeout", "5"), ("keepalives_idle", "10"), ("keepalives_interval", "5"), ("keepalives_count", "3"),
+        ("tcp_user_timeout", "15000"),
+    ]
 
     /// - Parameters:
     ///   - setup: run before anything else, such as time limits.
     ///   - preparesStatements: false behind a pooler that gives each transaction another server connection.
     /// - Throws: ``PostgresError``.
     init(_ conninfo: String, setup: String, preparesStatements: Bool) throws {
-        guard let handle = PQconnectdb(conninfo) else { throw PostgresError.connectionLost("out of memory") }
+        guard let handle = Self.connect(conninfo) else { throw PostgresError.connectionLost("out of memory") }
         self.handle = handle
         self.preparesStatements = preparesStatements
         guard PQstatus(handle) == CONNECTION_OK else { throw PostgresError.connectionLost(lastMessage) }
         PQsetNoticeProcessor(handle, { _, _ in }, nil)
-        if !setup.isEmpty { try script(setup) }
-        try readClock()
-        // Not from pg_control_checkpoint(), which changes only at the checkpoint after a promotion.
-        timeline = try script("SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)")
+        do {
+            if !setup.isEmpty { try script(setup) }
+            try readClock()
+            // Not from pg_control_checkpoint(), which changes only at the checkpoint after a promotion.
+            incarnation = try script(
+                """
+                SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) || ' '
+                    || pg_stat_get_bgwriter_stat_reset_time()
+                """
+            )
+        } catch let error as PostgresError {
+            // A standby, for one, cannot say where it writes. Whatever it is, this connection is of no use.
+            throw PostgresError.connectionLost(error.message)
+        }
+    }
+
+    /// Later words win, so the connection string, which stands last, overrides the defaults.
+    private static func connect(_ conninfo: String) -> OpaquePointer? {
+        let words = (defaults + [("dbname", conninfo)]).map { (strdup($0.0), strdup($0.1)) }
+        defer { for text in words.flatMap({ [$0.0, $0.1] }) { free(text) } }
+        let keywords = words.map { UnsafePointer($0.0) } + [nil]
+        let values = words.map { UnsafePointer($0.1) } + [nil]
+        return PQconnectdbParams(keywords, values, 1)
     }
 
     deinit { PQfinish(handle) }

@@ -58,8 +58,19 @@ package final class PostgresDatabase: SQLDatabase {
         clusteredTableOptions: "",
         // Tables cannot be altered while others wait for us for long: a change gives up instead, and is tried again.
         schemaLock: ["SET LOCAL statement_timeout = 0", "SELECT 1 FROM pg_advisory_xact_lock(8319104478211829)"],
+        planSettings: [
+            "SET LOCAL enable_seqscan = off", "SET LOCAL enable_bitmapscan = off", "SET LOCAL enable_hashjoin = off",
+            "SET LOCAL enable_mergejoin = off",
+        ],
         explain: "EXPLAIN ",
+        planColumn: 0,
         scan: "Seq Scan",
+        search: "Index Cond: ",
+        indexes: """
+            SELECT c.relname, a.attname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+            JOIN pg_attribute a ON a.attrelid = i.indexrelid
+            WHERE c.relnamespace = current_schema()::regnamespace ORDER BY c.relname, a.attnum
+            """,
         concurrentBatches: 2
     )
 
@@ -69,7 +80,8 @@ package final class PostgresDatabase: SQLDatabase {
         var load = 0
     }
 
-    /// Hands a connection from one thread to the next, which the mutex around it orders.
+    /// Hands a connection from one thread to the next.
+    // Unchecked: the mutex around the pool orders the threads, and only one of them has taken a connection out.
     private struct Handed: @unchecked Sendable { let connection: PostgresConnection }
 
     private let settings: Settings
@@ -102,7 +114,7 @@ package final class PostgresDatabase: SQLDatabase {
                     throw SQLError.failed("the commit was refused")
                 }
             } catch let error as PostgresError where error.meaning == .connectionLost {
-                guard try self.wasCommitted(id, on: connection.timeline, error) else { throw error }
+                guard try self.wasCommitted(id, of: connection.incarnation, error) else { throw error }
                 retry.mustReplaceConnection = true
             }
             return result
@@ -125,14 +137,6 @@ package final class PostgresDatabase: SQLDatabase {
                 try connection.script("COMMIT")
                 return result
             }
-        }
-    }
-
-    /// - Throws: ``SQLError`` `.unavailable` if the server is older than 15 or cannot be reached.
-    package func checkServer() async throws {
-        let version = try await perform { connection, _ in connection.version }
-        guard version >= 150_000 else {
-            throw SQLError.failed("the server is PostgreSQL \(version / 10_000); at least 15 is needed")
         }
     }
 
@@ -194,7 +198,9 @@ package final class PostgresDatabase: SQLDatabase {
             if !attempt.mustReplaceConnection { giveBack(connection) }
             return result
         } catch let error as PostgresError where error.meaning == .connectionLost {
-            throw error  // and drop the connection
+            // The others have most likely broken with it: each would cost another try.
+            pool.withLock { $0.idle.removeAll() }
+            throw error
         } catch {
             giveBack(connection)
             throw error
@@ -231,13 +237,13 @@ package final class PostgresDatabase: SQLDatabase {
     /// The answer to a commit was lost: asks another connection what became of the transaction.
     ///
     /// - Throws: ``SQLError`` `.outcomeUnknown` if that cannot be known.
-    private func wasCommitted(_ id: String, on timeline: String, _ error: PostgresError) throws -> Bool {
+    private func wasCommitted(_ id: String, of incarnation: String, _ error: PostgresError) throws -> Bool {
         let deadline = ContinuousClock.now + settings.patience
         while ContinuousClock.now < deadline {
             usleep(20_000)
             guard let connection = try? connect() else { continue }
-            // Only in one line of history does an id mean one transaction: a promoted server may not have ours at all.
-            guard connection.timeline == timeline else { break }
+            // Only in one of the server's lives does an id mean one transaction.
+            guard !incarnation.isEmpty, connection.incarnation == incarnation else { break }
             switch try? connection.script("SELECT coalesce(pg_xact_status('\(id)'::xid8), 'unknown')") {
             case "committed": return true
             case "aborted": return false

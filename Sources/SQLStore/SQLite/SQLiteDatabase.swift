@@ -31,13 +31,18 @@ package final class SQLiteDatabase: SQLDatabase {
         tableOptions: "STRICT",
         clusteredTableOptions: "STRICT, WITHOUT ROWID",
         schemaLock: [],
+        planSettings: [],
         explain: "EXPLAIN QUERY PLAN ",
+        planColumn: 3,
         scan: "SCAN ",
+        search: "SEARCH ",
+        indexes: nil,
         concurrentBatches: 1
     )
 
     private let writer: DatabaseQueue
     private let readers: SQLiteReaders
+    private let durability: Durability
     private let clock: @Sendable () -> Int64
     private let observer: Observer?
     private let pending = Mutex(Pending())
@@ -73,6 +78,7 @@ package final class SQLiteDatabase: SQLDatabase {
         }
         writer = try DatabaseQueue(path: path, configuration: configuration)
         self.readers = SQLiteReaders(path: path, count: readers)
+        self.durability = durability
         self.observer = observer
         self.clock = clock
     }
@@ -94,6 +100,16 @@ package final class SQLiteDatabase: SQLDatabase {
         _ body: @escaping @Sendable (any SQLTransaction) throws -> Result
     ) async throws -> Result {
         try await read(body)
+    }
+
+    package func inspect() async throws -> DatabaseFacts {
+        try await read { [durability] db in
+            let tables = try db.run("SELECT name FROM sqlite_master WHERE type = 'table'").map { $0.text(0) }
+            let version = try db.run("SELECT sqlite_version()").first?.text(0) ?? ""
+            var facts = DatabaseFacts(version: "SQLite \(version)", tables: Set(tables))
+            if durability != .full { facts.lossySettings = ["durability = normal"] }
+            return facts
+        }
     }
 
     @discardableResult

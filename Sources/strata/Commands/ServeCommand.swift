@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import HTTPAPI
+import Housekeeping
 import Logging
 import Metadata
 import NIOCore
@@ -29,13 +30,13 @@ struct ServeCommand: AsyncParsableCommand {
     func run() async throws {
         let configuration = try options.load()
         let logger = Logger(label: "strata") { _ in LogLines(configuration.log) }
+        try Composition.folderCheckup(configuration)?.run().throwFatal()
         try await Composition.with(configuration, logger: logger) { try await Self.serve($0, configuration, logger) }
     }
 
     private static func serve(_ composition: Composition, _ configuration: Configuration, _ logger: Logger) async throws
     {
-        let ran = try await composition.metadata.migrate()
-        if !ran.isEmpty { logger.notice("schema migrated", metadata: ["migrations": "\(ran.joined(separator: ", "))"]) }
+        try await prepare(composition, logger)
         let certificates = try composition.certificates()
         let server = composition.server(try await composition.registry(), certificates)
         let stop = await UnixSignalsSequence(trapping: .sigterm, .sigint)
@@ -59,6 +60,21 @@ struct ServeCommand: AsyncParsableCommand {
                 }
             )
             group.cancelAll()
+        }
+    }
+
+    /// Brings the schema up to date, and does not return where nothing could be served.
+    private static func prepare(_ composition: Composition, _ logger: Logger) async throws {
+        var found = await composition.databaseCheckup().engine()
+        try found.throwFatal()
+        let ran = try await composition.metadata.migrate()
+        if !ran.isEmpty { logger.notice("schema migrated", metadata: ["migrations": "\(ran.joined(separator: ", "))"]) }
+        found.append(await composition.databaseCheckup().plans())
+        try found.throwFatal()
+        found += await composition.blobStoreCheckup(readingURL: false).run()
+        try found.throwFatal()
+        for diagnosis in found where diagnosis.advice != nil {
+            logger.warning("not as it should be", metadata: ["finding": "\(diagnosis)"])
         }
     }
 

@@ -1,0 +1,264 @@
+import Logging
+import Metadata
+import OCI
+import SQLStore
+import Synchronization
+import Testing
+
+/// What the program's own transactions do to each other on PostgreSQL. A session of the test's holds a table against
+/// writes, so that a transaction stops with the locks that it has until then.
+@Suite("Concurrent transactions on PostgreSQL", .enabled(if: Engine.server != nil))
+struct QueryLockTests {
+    private final class Scene: Sendable {
+        let store: MetadataStore
+        /// Another node on the same database.
+        let otherNode: MetadataStore
+        let observer: Session
+        private let holder: Session
+        let repository: RepositoryName
+
+        init() async throws {
+            let made = try await Engine.makePostgresDatabase()
+            let settings = PostgresDatabase.Settings(
+                url: made.url + " options='-c deadlock_timeout=20ms'",
+                connections: 8
+            )
+            let count = Box()
+            let databases = (0..<2).map { _ in
+                PostgresDatabase(
+                    settings,
+                    observer: PostgresDatabase.Observer(load: { _ in }, retried: { count.add() }),
+                    logger: Logger(label: "test")
+                )
+            }
+            (store, otherNode) = (MetadataStore(databases[0]), MetadataStore(databases[1]))
+            (holder, observer) = (try Session(made), try Session(made))
+            repository = try RepositoryName(parsing: "team/app")
+            retried = count
+            try await store.migrate()
+        }
+
+        /// How often work was undone and done again, as after a deadlock.
+        let retried: Box
+
+        final class Box: Sendable {
+            private let value = Mutex(0)
+            var count: Int { value.withLock { $0 } }
+            func add() { value.withLock { $0 += 1 } }
+        }
+
+        /// Makes blobs exist in the repository.
+        func upload(_ names: [String]) async throws {
+            for name in names {
+                let bytes = Array(name.utf8)
+                _ = try await store.commit(
+                    Digest(hashing: bytes),
+                    size: Int64(bytes.count),
+                    at: .inline(bytes),
+                    in: repository
+                )
+            }
+        }
+
+        /// An image whose config and layers have these contents.
+        func image(_ config: String, _ layers: [String]) throws -> Manifest {
+            func descriptor(_ name: String) -> String {
+                #"{"digest":"\#(Digest(hashing: Array(name.utf8)))","size":\#(name.utf8.count)}"#
+            }
+            let list = layers.map(descriptor).joined(separator: ",")
+            return try Manifest(
+                decoding: Array(#"{"schemaVersion":2,"config":\#(descriptor(config)),"layers":[\#(list)]}"#.utf8),
+                declaredType: MediaType.imageManifest
+            )
+        }
+
+        func push(_ manifest: Manifest, _ tag: String?) async throws {
+            let tags = try tag.map { [try Tag(parsing: $0)] } ?? []
+            let push = ManifestPush(manifest: manifest, tags: tags, condition: .none, allowsSparseIndex: false)
+            try await store.put(push, in: repository)
+        }
+
+        /// The manifest that a tag names, or nil.
+        func target(_ tag: String) async throws -> Digest? {
+            do {
+                return try await store.manifest(.tag(try Tag(parsing: tag)), in: repository, promising: false).digest
+            } catch is RegistryError {
+                return nil
+            }
+        }
+
+        /// Nothing can be written to a table until ``letGo()``.
+        func hold(_ table: String) async throws {
+            #expect(try await holder.run("BEGIN; LOCK TABLE \(table) IN SHARE MODE") == "LOCK TABLE")
+        }
+
+        func letGo() async throws { #expect(try await holder.run("COMMIT") == "COMMIT") }
+
+        /// The code that clients are told, or nil if all went well.
+        func refusal(_ body: () async throws -> Void) async throws -> RegistryError.Code? {
+            do {
+                try await body()
+                return nil
+            } catch let error as RegistryError {
+                return error.entries.first?.code
+            }
+        }
+    }
+
+    private let layer = Digest(hashing: Array("layer".utf8))
+
+    @Test("the deletion of a blob waits for a push that has found it, then sees the manifest and refuses")
+    func pushThenBlobDeletion() async throws {
+        let scene = try await Scene()
+        try await scene.upload(["config", "layer"])
+        let image = try scene.image("config", ["layer"])
+        try await scene.hold("manifest")
+        async let push: Void = scene.push(image, "v1")
+        try await scene.observer.waitUntilBlocked(count: 1)
+        async let refusal = scene.refusal { try await scene.store.deleteBlob(layer, in: scene.repository) }
+        try await scene.observer.waitUntilBlocked(count: 2)
+        try await scene.letGo()
+        try await push
+        #expect(try await refusal == .unsupported)
+        #expect(try await scene.store.violations() == [])
+        #expect(scene.retried.count == 0)
+    }
+
+    @Test("a push waits for the deletion of a blob under way, then misses it")
+    func blobDeletionThenPush() async throws {
+        let scene = try await Scene()
+        try await scene.upload(["config", "layer"])
+        let image = try scene.image("config", ["layer"])
+        try await scene.hold("gc_hint")
+        async let deletion: Void = scene.store.deleteBlob(layer, in: scene.repository)
+        try await scene.observer.waitUntilBlocked(count: 1)
+        async let refusal = scene.refusal { try await scene.push(image, "v1") }
+        try await scene.observer.waitUntilBlocked(count: 2)
+        try await scene.letGo()
+        try await deletion
+        #expect(try await refusal == .manifestBlobUnknown)
+        #expect(try await scene.target("v1") == nil)
+        #expect(try await scene.store.violations() == [])
+    }
+
+    @Test("a tag for a manifest that is being deleted waits, and its push stores the manifest anew")
+    func manifestDeletionThenTag() async throws {
+        let scene = try await Scene()
+        try await scene.upload(["config", "layer"])
+        let image = try scene.image("config", ["layer"])
+        try await scene.push(image, "v1")
+        try await scene.hold("gc_hint")
+        async let deletion: Void = scene.store.deleteManifest(image.digest, in: scene.repository)
+        try await scene.observer.waitUntilBlocked(count: 1)
+        async let push: Void = scene.push(image, "v2")
+        try await scene.observer.waitUntilBlocked(count: 2)
+        try await scene.letGo()
+        try await deletion
+        try await push
+        #expect(try await scene.target("v1") == nil)
+        #expect(try await scene.target("v2") == image.digest)
+        #expect(try await scene.store.violations() == [])
+    }
+
+    @Test("the deletion of a manifest waits for a tag that is being made for it, and takes that too")
+    func tagThenManifestDeletion() async throws {
+        let scene = try await Scene()
+        try await scene.upload(["config", "layer"])
+        let image = try scene.image("config", ["layer"])
+        try await scene.push(image, "v1")
+        try await scene.hold("tag")
+        async let push: Void = scene.push(image, "v2")
+        try await scene.observer.waitUntilBlocked(count: 1)
+        async let deletion: Void = scene.store.deleteManifest(image.digest, in: scene.repository)
+        try await scene.observer.waitUntilBlocked(count: 2)
+        try await scene.letGo()
+        try await push
+        try await deletion
+        #expect(try await scene.target("v1") == nil)
+        #expect(try await scene.target("v2") == nil)
+        #expect(try await scene.store.violations() == [])
+        #expect(scene.retried.count == 0)
+    }
+
+    @Test("a tag moves away from a manifest while that is deleted, without a deadlock")
+    func tagMovesFromDeleted() async throws {
+        let scene = try await Scene()
+        try await scene.upload(["config", "layer", "other"])
+        let (old, new) = (try scene.image("config", ["layer"]), try scene.image("config", ["other"]))
+        try await scene.push(old, "v1")
+        try await scene.push(new, nil)
+        // Both were pushed long ago, so that whoever lets go of one has to promise anew.
+        #expect(try await scene.observer.run("UPDATE manifest SET keep_until = 0") == "UPDATE 2")
+        try await scene.hold("tag")
+        async let push: Void = scene.push(new, "v1")
+        try await scene.observer.waitUntilBlocked(count: 1)
+        async let deletion: Void = scene.store.deleteManifest(old.digest, in: scene.repository)
+        try await scene.observer.waitUntilBlocked(count: 2)
+        try await scene.letGo()
+        try await push
+        try await deletion
+        #expect(try await scene.target("v1") == new.digest)
+        #expect(try await scene.store.violations() == [])
+        #expect(scene.retried.count == 0)
+    }
+
+    @Test("a manifest is pushed again under its tag while it is deleted, without a deadlock")
+    func samePushAgainstDeletion() async throws {
+        let scene = try await Scene()
+        try await scene.upload(["config", "layer"])
+        let image = try scene.image("config", ["layer"])
+        try await scene.push(image, "v1")
+        #expect(try await scene.observer.run("UPDATE manifest SET keep_until = 0") == "UPDATE 1")
+        try await scene.hold("tag")
+        async let push: Void = scene.push(image, "v1")
+        try await scene.observer.waitUntilBlocked(count: 1)
+        async let deletion: Void = scene.store.deleteManifest(image.digest, in: scene.repository)
+        try await scene.observer.waitUntilBlocked(count: 2)
+        try await scene.letGo()
+        try await push
+        try await deletion
+        #expect(try await scene.target("v1") == nil)
+        #expect(try await scene.store.violations() == [])
+        #expect(scene.retried.count == 0)
+    }
+
+    @Test("manifests that share their layers are deleted at the same time, without a deadlock")
+    func deletionsThatShareLayers() async throws {
+        let scene = try await Scene()
+        let layers = (0..<8).map { "layer \($0)" }
+        try await scene.upload(layers + (0..<24).map { "config \($0)" })
+        let images = try (0..<24).map { try scene.image("config \($0)", layers.shuffled()) }
+        for image in images { try await scene.push(image, nil) }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for image in images {
+                group.addTask { try await scene.store.deleteManifest(image.digest, in: scene.repository) }
+            }
+            try await group.waitForAll()
+        }
+        #expect(try await scene.store.counts().manifests == 0)
+        #expect(try await scene.store.violations() == [])
+        #expect(scene.retried.count == 0)
+    }
+
+    @Test("uploads of the same blobs to the same new repositories through two nodes, in any order, without a deadlock")
+    func uploadsThatOverlap() async throws {
+        let scene = try await Scene()
+        let repositories = try (0..<6).map { try RepositoryName(parsing: "team/r\($0)") }
+        let uploads = repositories.flatMap { repository in (0..<20).map { (repository, Array("blob \($0)".utf8)) } }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for store in [scene.store, scene.otherNode] {
+                for (repository, bytes) in uploads.shuffled() {
+                    group.addTask {
+                        let (digest, size) = (Digest(hashing: bytes), Int64(bytes.count))
+                        _ = try await store.commit(digest, size: size, at: .inline(bytes), in: repository)
+                    }
+                }
+            }
+            try await group.waitForAll()
+        }
+        #expect(try await scene.store.counts().blobs == 20)
+        #expect(try await scene.observer.run("SELECT count(*) FROM repo_blob") == "120")
+        #expect(try await scene.store.violations() == [])
+        #expect(scene.retried.count == 0)
+    }
+}

@@ -1,0 +1,70 @@
+import Metadata
+import OCI
+import SQLStore
+import Testing
+
+@Suite("Upload sessions")
+struct UploadSessionTests {
+    private let repository: RepositoryName
+    private let id: [UInt8] = Array(repeating: 5, count: 37)
+    private let key: [UInt8] = Array(repeating: 1, count: 16)
+
+    init() throws { repository = try RepositoryName(parsing: "team/app") }
+
+    private func record(_ received: Int64, at location: BlobLocation = .inline([])) -> UploadRecord {
+        UploadRecord(id: id, repository: repository, received: received, hashState: [1], location: location)
+    }
+
+    private func refuses(_ code: RegistryError.Code, _ body: () async throws -> Void) async {
+        let error = await #expect(throws: RegistryError.self) { try await body() }
+        #expect(error?.code == code)
+    }
+
+    @Test(
+        "go on only from where they stood: of two requests that know the same, one is refused",
+        arguments: Engine.available
+    )
+    func staleSave(_ engine: Engine) async throws {
+        try await engine.withStore { store, _ in
+            try await store.save(record(10), after: nil)
+            await refuses(.uploadBusy) { try await store.save(record(20), after: nil) }
+            try await store.save(record(30), after: 10)
+            await refuses(.uploadBusy) { try await store.save(record(20), after: 10) }
+            await refuses(.uploadBusy) { try await store.resetUpload(id, from: 10) }
+            #expect(try await store.upload(id, in: repository)?.received == 30)
+            try await store.resetUpload(id, from: 30)
+            #expect(try await store.upload(id, in: repository) == nil)
+        }
+    }
+
+    @Test("that were ended stay so, whether or not anything was received", arguments: Engine.available, [nil, 10])
+    func ended(_ engine: Engine, _ received: Int64?) async throws {
+        try await engine.withStore { store, _ in
+            if let received { try await store.save(record(received), after: nil) }
+            try await store.endUpload(id, in: repository)
+            await refuses(.blobUploadUnknown) { _ = try await store.upload(id, in: repository) }
+            await refuses(.uploadBusy) { try await store.save(record(20), after: received) }
+            #expect(try await store.violations() == [])
+        }
+    }
+
+    @Test("give up only keys that nobody has published, and then nobody does", arguments: Engine.available)
+    func claims(_ engine: Engine) async throws {
+        try await engine.withStore { store, _ in
+            let digest = Digest(hashing: Array("layer".utf8))
+            let other = Digest(hashing: Array("other".utf8))
+            let second: [UInt8] = Array(repeating: 2, count: 16)
+            try await store.registerKeys([key, second])
+            try await store.save(record(5, at: .object(key)), after: nil)
+            #expect(try await store.commit(digest, size: 5, at: .object(key), in: repository))
+            #expect(try await store.claim([key, second]) == [second])
+            await refuses(.blobUploadUnknown) {
+                _ = try await store.commit(other, size: 5, at: .object(second), in: repository)
+            }
+            await refuses(.blobUploadUnknown) { try await store.save(record(6, at: .object(second)), after: 5) }
+            try await store.forget([key, second])
+            #expect(try await !store.knows(key: second))
+            #expect(try await store.blob(digest, in: repository, promising: false).location == .object(key))
+        }
+    }
+}

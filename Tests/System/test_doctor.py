@@ -1,0 +1,201 @@
+"""`strata doctor` names each thing that is wrong and what to do, and `strata serve` refuses to start in the same words."""
+import json
+import os
+import subprocess
+
+import pytest
+
+from harness import BINARY, Server
+
+
+class Doctor:
+    """Commands on the stores of one server that need not run."""
+
+    def __init__(self, settings, data=""):
+        self.server = Server(data=data, settings=settings)
+
+    def run(self, *command, clock="+0s"):
+        """With a clock that is ahead."""
+        faked = [] if clock == "+0s" else ["faketime", "-m", "-f", clock]
+        return subprocess.run(
+            [*faked, BINARY, *command, *self.server.options], capture_output=True, text=True, timeout=60,
+            env={**os.environ, "FAKETIME_DONT_FAKE_MONOTONIC": "1"},
+        )
+
+    def examine(self, clock="+0s") -> dict:
+        """The checks by name, after making sure that the exit status fits them."""
+        done = self.run("doctor", "--json", clock=clock)
+        checks = {check["check"]: check for check in json.loads(done.stdout)["checks"]}
+        assert done.returncode == any(c["state"] == "problem" for c in checks.values()), done
+        return checks
+
+    def problem(self, check, *words, clock="+0s"):
+        """The doctor finds a problem, and a registry does not start because of it."""
+        found = self.examine(clock)[check]
+        assert found["state"] == "problem" and found["advice"], found
+        assert all(word in found["finding"] + found["advice"] for word in words), found
+        refused = self.run("serve", "--listen", "127.0.0.1:0", clock=clock)
+        assert refused.returncode == 1
+        assert f"{check}: {found['finding']}" in refused.stderr, refused.stderr
+        assert found["advice"] in refused.stderr
+        return found
+
+    def migrate(self):
+        assert self.run("migrate").returncode == 0
+        return self
+
+
+@pytest.fixture
+def doctor(stores):
+    made = []
+
+    def make(data="", migrated=True, **settings):
+        own = {k.replace("__", ".").replace("_", "-"): v for k, v in settings.items()}
+        made.append(Doctor(stores.settings() | own, data))
+        return made[-1].migrate() if migrated else made[-1]
+
+    yield make
+    for one in made:
+        one.server.__exit__()
+
+
+def test_finds_nothing_wrong_with_healthy_stores_and_leaves_nothing_behind(doctor, stores):
+    healthy = doctor()
+    checks = healthy.examine()
+    assert {check["state"] for check in checks.values()} == {"ok"}, checks
+    assert {"configuration", "database", "database rights", "schema", "query plans", "blob store"} <= set(checks)
+    assert stores.objects(healthy.server) == []
+    text = healthy.run("doctor")
+    assert text.returncode == 0
+    assert [line.split()[0] for line in text.stdout.splitlines()] == ["ok"] * len(checks)
+    with healthy.server:
+        status, report = healthy.server.verify()
+        assert (status, report["findings"]) == (0, [])
+
+
+def test_leaves_a_schema_that_is_not_there_to_the_registry(doctor):
+    checks = doctor(migrated=False).examine()
+    assert not any(check["state"] == "problem" for check in checks.values())
+
+
+def test_names_what_is_wrong_with_the_configuration(doctor):
+    done = doctor(http__idle_seconds="soon", migrated=False).run("doctor", "--json")
+    (check,) = json.loads(done.stdout)["checks"]
+    assert (done.returncode, check["check"], check["state"]) == (1, "configuration", "problem")
+    assert "http.idle-seconds" in check["finding"]
+
+
+@pytest.mark.shared
+def test_database_that_cannot_be_reached(doctor):
+    doctor(migrated=False, postgres__url="host=127.0.0.1 port=1 connect_timeout=1", postgres__patience_seconds=2).problem(
+        "database", "Connection refused", "postgres.url"
+    )
+
+
+@pytest.mark.shared
+def test_schema_of_a_newer_release(doctor, stores):
+    newer = doctor()
+    database = newer.server.settings["postgres.url"].split("dbname=")[1]
+    stores.postgres.sql("INSERT INTO schema_migration VALUES (99, 'future', 0)", database)
+    newer.problem("schema", "99")
+
+
+@pytest.mark.shared
+def test_user_who_may_not_make_tables(doctor, stores):
+    stores.postgres.sql("DROP ROLE IF EXISTS weak; CREATE ROLE weak LOGIN")
+    url = stores.postgres.database().replace("user=postgres", "user=weak")
+    doctor(migrated=False, postgres__url=url).problem("database rights", "create tables", "GRANT")
+
+
+@pytest.mark.shared
+def test_user_who_may_not_use_the_tables_of_another(doctor, stores):
+    owner = doctor()
+    stores.postgres.sql("DROP ROLE IF EXISTS weaker; CREATE ROLE weaker LOGIN")
+    url = owner.server.settings["postgres.url"].replace("user=postgres", "user=weaker")
+    doctor(migrated=False, postgres__url=url).problem("database rights", "may not read and write", "GRANT")
+
+
+@pytest.mark.shared
+def test_commits_that_are_not_durable(doctor, stores):
+    lossy = doctor()
+    database = lossy.server.settings["postgres.url"].split("dbname=")[1]
+    stores.postgres.sql(f"ALTER DATABASE {database} SET synchronous_commit = off")
+    found = lossy.examine()["database durability"]
+    assert found["state"] == "warning" and "synchronous_commit = off" in found["finding"]
+
+
+@pytest.mark.shared
+def test_clock_that_differs_from_the_database(doctor):
+    checks = doctor().examine("+60s")
+    assert checks["database clock"]["state"] == "warning"
+    assert "60 s behind" in checks["database clock"]["finding"]
+    assert checks["blob store clock"]["state"] == "warning"
+    assert checks["blob store"]["state"] == "ok"
+
+
+@pytest.mark.shared
+def test_index_that_was_dropped(doctor, stores):
+    bare = doctor()
+    stores.postgres.sql("DROP INDEX manifest_subject", bare.server.settings["postgres.url"].split("dbname=")[1])
+    bare.problem("query plans", "referrers", "manifest (repo_id, subject, digest)")
+
+
+@pytest.mark.shared
+def test_bucket_that_is_not_there(doctor):
+    doctor(s3__bucket="nowhere").problem("blob store", "NoSuchBucket", "s3.bucket")
+
+
+@pytest.mark.shared
+def test_secret_that_is_wrong(doctor):
+    doctor(s3__secret_access_key="guessed").problem("blob store", "SignatureDoesNotMatch", "s3.secret-access-key")
+
+
+@pytest.mark.shared
+def test_key_that_nobody_knows(doctor):
+    doctor(s3__access_key_id="nobody").problem("blob store", "InvalidAccessKeyId", "s3.access-key-id")
+
+
+@pytest.mark.shared
+def test_user_without_rights_on_the_bucket(doctor, stores):
+    stores.s3.ceph(
+        "radosgw-admin", "-n", "client.rgw.a", "user", "create", "--uid=weak", "--display-name=weak",
+        "--access-key=weak", "--secret-key=weak-secret",
+    )
+    doctor(s3__access_key_id="weak", s3__secret_access_key="weak-secret").problem("blob store", "AccessDenied", "s3:PutObject")
+
+
+@pytest.mark.shared
+def test_object_store_that_cannot_be_reached(doctor):
+    doctor(s3__endpoint="http://127.0.0.1:1").problem("blob store", "s3.endpoint")
+
+
+@pytest.mark.shared
+def test_clock_with_which_the_store_refuses_signatures(doctor):
+    broken = doctor()
+    broken.problem("blob store", "RequestTimeTooSkewed", "NTP", clock="+20m")
+    assert "1200 s behind" in broken.examine("+20m")["blob store clock"]["finding"]
+
+
+@pytest.mark.embedded
+def test_folder_that_cannot_be_written(doctor, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    for path in [tmp_path / "file", tmp_path / "file/below"]:
+        doctor(data=str(path), migrated=False).problem("data folder", str(path))
+
+
+@pytest.mark.embedded
+def test_folder_that_is_not_there_yet_is_not_made(doctor, tmp_path):
+    checks = doctor(data=str(tmp_path / "new"), migrated=False).examine()
+    assert (checks["data folder"]["state"], checks["stores"]["state"]) == ("ok", "skipped")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.embedded
+def test_index_that_was_dropped_from_sqlite(doctor):
+    import sqlite3
+
+    bare = doctor()
+    with sqlite3.connect(os.path.join(bare.server.data, "metadata.sqlite")) as database:
+        database.execute("DROP INDEX tag_manifest")
+        database.execute("DROP INDEX gc_hint_due")
+    bare.problem("query plans", "collector", "gc_hint (kind, due_at)")

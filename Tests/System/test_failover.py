@@ -1,0 +1,167 @@
+"""Everything behind the registry dies under load, and the nodes with it: nothing that was acknowledged is lost, nothing
+dangles, and clients are never told more than to try again.
+
+STRATA_FAILOVERS says how often each thing is killed (2 by default), STRATA_SEED with which seed.
+"""
+import os
+import random
+import threading
+import time
+
+import pytest
+
+from cluster import RETRYABLE, HAProxy, cluster
+from harness import sha256
+from services import Postgres, RadosGateway, wait_until
+from test_crash import SEED, WORKERS, Ledger, assert_clean, check, work
+
+ROUNDS = int(os.environ.get("STRATA_FAILOVERS", "2"))
+# After everything is back, a push succeeds within so many seconds.
+RECOVERY = 10
+
+
+class Unknown(OSError):
+    """An answer after which a client does not know what became of its request, and tries again."""
+
+
+class Patient:
+    """What the workers take for a server: they stop at the first error of this kind, and are started again."""
+
+    def __init__(self, client):
+        self.client = client
+        self.told = {}  # status → how often
+        self.lock = threading.Lock()
+
+    def request(self, *arguments, **options):
+        answer = self.client.request(*arguments, **options)
+        if answer.status in RETRYABLE or answer.status == 409 and answer.codes == ["UPLOAD_BUSY"]:
+            with self.lock:
+                self.told[answer.status] = self.told.get(answer.status, 0) + 1
+            time.sleep(0.05)
+            raise Unknown(answer.status)
+        return answer
+
+
+class Mixed(Ledger):
+    """Now and then a blob of several parts."""
+
+    def content(self):
+        return self.random.randbytes(17 << 20) if self.random.random() < 0.03 else super().content()
+
+
+def load(patient, ledgers, stop, failures):
+    def repeat(one):
+        others = [other for other in ledgers if other is not one]
+        while not stop.is_set() and not failures:
+            work(patient, one, others, stop, failures)
+
+    threads = [threading.Thread(target=repeat, args=(one,)) for one in ledgers]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def under_load(nodes, balanced, events):
+    """Runs events, each of which ends with everything being up, beside workers; then checks all that these were told."""
+    print(f"STRATA_SEED={SEED}")
+    patient, ledgers = Patient(balanced), [Mixed(n) for n in range(WORKERS)]
+    for event in events:
+        stop, failures = threading.Event(), []
+        threads = load(patient, ledgers, stop, failures)
+        try:
+            time.sleep(0.5)
+            event()
+            began = time.monotonic()
+            wait_until("a push", lambda: push(patient), timeout=RECOVERY)
+            print(f"{event.__name__}: a push succeeds {time.monotonic() - began:.1f} s later")
+            time.sleep(0.3)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        assert not failures, failures
+        for number, ledger in enumerate(ledgers):
+            check(nodes[number % len(nodes)], ledger, everything=False)
+    print(f"clients were told {patient.told}")
+    for ledger in ledgers:
+        check(nodes[0], ledger, everything=True)
+    assert_clean(nodes[0])
+    assert sum(len(ledger.blobs) + len(ledger.manifests) for ledger in ledgers) > 10 * len(events)
+
+
+def push(patient):
+    data = os.urandom(20_000)
+    return patient.request("POST", f"/v2/probe/blobs/uploads/?digest={sha256(data)}", body=data, timeout=10).status == 201
+
+
+def settings(url, objects):
+    store = objects.settings(objects.bucket())
+    return {"metadata": "postgres", "postgres.url": url, "postgres.patience-seconds": 3, "downloads.redirect": "false"} | store
+
+
+@pytest.fixture(scope="module")
+def objects():
+    with RadosGateway() as store:
+        yield store
+
+
+def test_stores_and_nodes_die_and_come_back(objects):
+    chance = random.Random(SEED)
+    with (
+        Postgres(["fsync = off"]) as postgres,
+        cluster(3, settings(postgres.database(), objects)) as nodes,
+        HAProxy(nodes) as proxy,
+    ):
+
+        def database_dies():
+            postgres.kill()
+            time.sleep(chance.uniform(0, 1))
+            postgres.launch()
+
+        def database_and_node_die():
+            postgres.kill()
+            node = chance.choice(nodes)
+            node.kill()
+            postgres.launch()
+            node.start()
+
+        def database_restarts_itself():
+            """One of its processes dies: it ends all others and starts over."""
+            number = postgres.sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'")
+            os.kill(int(number), 9)
+            time.sleep(0.2)
+            wait_until("PostgreSQL", postgres.is_ready)
+
+        def store_dies():
+            objects.kill()
+            node = chance.choice(nodes)
+            node.kill()
+            node.start()
+            objects.launch()
+
+        events = [database_dies, database_restarts_itself, database_and_node_die] * ROUNDS + [store_dies] * (ROUNDS // 2)
+        under_load(nodes, proxy.client, events)
+
+
+def test_a_failover_to_a_synchronous_replica_loses_nothing(objects):
+    with Postgres(["fsync = off"]) as primary, primary.replica() as replica:
+        primary.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        primary.sql("SELECT pg_reload_conf()")
+        wait_until("the replica", lambda: primary.sql("SELECT sync_state FROM pg_stat_replication") == "sync")
+        name = primary.database().split("dbname=")[1]
+        url = (
+            f"postgres://postgres@127.0.0.1:{primary.port},127.0.0.1:{replica.port}/{name}"
+            "?target_session_attrs=read-write&connect_timeout=2"
+        )
+        with cluster(3, settings(url, objects)) as nodes, HAProxy(nodes) as proxy:
+
+            def nothing():
+                pass
+
+            def failover():
+                primary.kill()
+                nodes[2].kill()
+                replica.promote()
+                nodes[2].start()
+
+            under_load(nodes, proxy.client, [nothing, failover, nothing])
