@@ -104,17 +104,29 @@ struct CDNKeyTests {
         #expect(throws: Never.self) { try CDNKey.hmac(file: [UInt8](repeating: 7, count: 32)) }
     }
 
+    struct Wrong: Sendable, CustomTestStringConvertible {
+        let testDescription: String
+        let file: String
+        let error: CDNKeyError
+
+        init(_ name: String, _ file: String, _ error: CDNKeyError) {
+            (testDescription, self.file, self.error) = (name, file, error)
+        }
+    }
+
     @Test(
         "of CloudFront's is an RSA private key that nobody has to be asked for",
         arguments: [
-            ("", CDNKeyError.noPrivateKey), ("0123456789abcdef0123456789abcdef", .noPrivateKey),
-            (TestKeys.open, .noPrivateKey), (TestKeys.locked, .noPrivateKey),
-            (String(TestKeys.rsa.dropLast(200)), .noPrivateKey), (TestKeys.elliptic, .notRSA),
-            (TestKeys.weak, .weak(bits: 1024)),
+            Wrong("nothing", "", .noPrivateKey), Wrong("text", "0123456789abcdef0123456789abcdef", .noPrivateKey),
+            Wrong("a public key", TestKeys.open, .noPrivateKey),
+            Wrong("a key under a passphrase", TestKeys.locked, .noPrivateKey),
+            Wrong("part of a key", String(TestKeys.rsa.dropLast(200)), .noPrivateKey),
+            Wrong("an elliptic key", TestKeys.elliptic, .notRSA),
+            Wrong("a short key", TestKeys.weak, .weak(bits: 1024)),
         ]
     )
-    func isRSA(_ text: String, _ error: CDNKeyError) {
-        #expect(throws: error) { try CDNKey.cloudFront(file: Array(text.utf8)) }
+    func isRSA(_ wrong: Wrong) {
+        #expect(throws: wrong.error) { try CDNKey.cloudFront(file: Array(wrong.file.utf8)) }
     }
 
     @Test("is not told in what is said of it")
