@@ -22,7 +22,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),  // TLS
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),  // SQLite
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),  // the configuration file
-        .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),  // S3
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),  // S3, imports
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),  // signals
     ],
     targets: [
@@ -68,6 +68,18 @@ let package = Package(
             ]
         ),
         .target(
+            name: "Importing",
+            dependencies: [
+                "HTTPSyntax", "OCI", "Metadata", "BlobStorage", "Access", "RegistryCore",
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+            ]
+        ),
+        .target(
             name: "HTTPAPI",
             dependencies: [
                 "HTTPSyntax", "OCI", "Telemetry", "Metadata", "BlobStorage", "Access", "RegistryCore",
@@ -85,7 +97,7 @@ let package = Package(
             dependencies: [
                 "LoadGenerator",
                 "OCI", "Telemetry", "SQLStore", "Metadata", "BlobStorage", "Access", "RegistryCore", "Housekeeping",
-                "HTTPAPI",
+                "Importing", "HTTPAPI",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -103,6 +115,7 @@ let package = Package(
             ]
         ),
         .testTarget(name: "BlobStorageTests", dependencies: ["BlobStorage"]),
+        .testTarget(name: "ImportingTests", dependencies: ["Importing"]),
         .testTarget(name: "HTTPAPITests", dependencies: ["HTTPAPI", "HTTPSyntax"]),
         .testTarget(
             name: "StrataTests",

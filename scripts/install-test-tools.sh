@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 packages=(
     containerd docker.io podman buildah skopeo crun umoci debootstrap zstd curl openssl procps python3-venv gettext-base
-    nginx-light docker-registry
+    nginx-light docker-registry apache2-utils
     postgresql-15 pgbouncer faketime haproxy libnginx-mod-http-js radosgw ceph-mon ceph-osd ceph-common
 )
 sudo=""

@@ -37,3 +37,20 @@ package func percentDecoded(_ text: Substring, plusIsSpace: Bool) -> String? {
     }
     return String(validating: bytes, as: UTF8.self)
 }
+
+/// All but RFC 3986's unreserved characters as `%XX`, so that the text can be a query's value.
+package func percentEncoded(_ text: String) -> String {
+    var out = ""
+    for byte in text.utf8 {
+        let scalar = Unicode.Scalar(byte)
+        if scalar.isASCII,
+            scalar.properties.isAlphabetic || ("0"..."9").contains(scalar) || "-._~".unicodeScalars.contains(scalar)
+        {
+            out.unicodeScalars.append(scalar)
+        } else {
+            let digits = String(byte, radix: 16, uppercase: true)
+            out += digits.count == 1 ? "%0" + digits : "%" + digits
+        }
+    }
+    return out
+}

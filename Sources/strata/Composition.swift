@@ -3,6 +3,7 @@ import BlobStorage
 import Foundation
 import HTTPAPI
 import Housekeeping
+import Importing
 import Logging
 import Metadata
 import NIOCore
@@ -135,4 +136,21 @@ struct Composition {
     }
 
     func verifier() -> StoreVerifier { StoreVerifier(metadata: metadata, blobs: blobs) }
+
+    func importer(
+        _ source: SourceRegistry,
+        _ selection: ImportSelection,
+        workers: Int,
+        progress: @escaping @Sendable (ImportCounts) -> Void
+    ) async throws -> Importer {
+        Importer(
+            from: source,
+            into: try await registry(),
+            authorizer: Authorizer(),
+            selection,
+            workers: workers,
+            logger: logger,
+            progress: progress
+        )
+    }
 }

@@ -13,9 +13,8 @@ struct Strata: AsyncParsableCommand {
             """,
         version: Version.current,
         subcommands: [
-            ServeCommand.self, DoctorCommand.self, VerifyCommand.self, MigrateCommand.self, ConfigCommand.self,
-            VersionCommand.self,
-            BenchCommand.self,
+            ServeCommand.self, DoctorCommand.self, ImportCommand.self, VerifyCommand.self, MigrateCommand.self,
+            ConfigCommand.self, BenchCommand.self, VersionCommand.self,
         ]
     )
 }

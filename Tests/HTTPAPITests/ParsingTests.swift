@@ -71,6 +71,16 @@ struct ContentRangeTests {
 
 @Suite("Percent-encoding")
 struct PercentEncodingTests {
+    @Test(
+        "hides all that means something in a query, and comes back",
+        arguments: ["", "a-Z_0.~", "a/b:pull,push", "é +%&=#\n\0"]
+    )
+    func comesBack(_ text: String) {
+        let encoded = percentEncoded(text)
+        #expect(encoded.utf8.allSatisfy { !"/:, +&=#\n\0".utf8.contains($0) && $0 < 128 })
+        #expect(percentDecoded(Substring(encoded), plusIsSpace: true) == text)
+    }
+
     @Test("is undone once", arguments: [("a%2Fb", "a/b"), ("%25%32", "%2"), ("a+b", "a+b"), ("%C3%A4", "ä")])
     func decodes(_ text: String, _ expected: String) {
         #expect(percentDecoded(Substring(text), plusIsSpace: false) == expected)

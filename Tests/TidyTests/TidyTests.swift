@@ -60,6 +60,7 @@ struct TidyTests {
         "BlobStorage": ["OCI"],
         "Access": ["OCI"], "RegistryCore": ["OCI", "Telemetry", "Metadata", "BlobStorage", "Access"],
         "Housekeeping": ["OCI", "Metadata", "BlobStorage"],
+        "Importing": ["HTTPSyntax", "OCI", "Metadata", "BlobStorage", "Access", "RegistryCore"],
         "HTTPAPI": ["HTTPSyntax", "OCI", "Telemetry", "Metadata", "BlobStorage", "Access", "RegistryCore"],
     ]
 

@@ -70,12 +70,4 @@ extension RegistryResponder {
         }
         return Int(min(number, Int64(Self.maximumPage)))
     }
-
-    private func percentEncoded(_ text: String) -> String {
-        let plain = Set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/".utf8)
-        return text.utf8.map {
-            plain.contains($0) ? String(UnicodeScalar($0)) : "%" + Hexadecimal.encode([$0]).uppercased()
-        }
-        .joined()
-    }
 }

@@ -22,7 +22,7 @@ package struct BlobStoreCheckup: Sendable {
             let keys = [StorageKey.random(), StorageKey.random()]
             try await metadata.registerKeys(keys.map(\.bytes))
             let probe = await blobs.probe(keys, readingURL: redirects)
-            for key in probe.gone { try await metadata.forgetKey(key.bytes) }
+            if blobs.deletesForGood { try await metadata.forget(try await metadata.claim(probe.gone.map(\.bytes))) }
             return diagnoses(probe)
         } catch {
             let finding = "its keys cannot be kept in the database: \(error)"

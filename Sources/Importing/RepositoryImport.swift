@@ -1,0 +1,43 @@
+import Access
+import OCI
+import Synchronization
+
+/// One repository on its way: its name at the source, the rights to its content here, and what is done already.
+final class RepositoryImport: Sendable {
+    private struct State {
+        var complete: Set<Digest> = []
+        var subjects: Set<Digest> = []
+        var hasReferrers = true
+    }
+
+    let source: RepositoryName
+    let pull: Grant<Pull>
+    let push: Grant<Push>
+    let inFlight = InFlight<Digest>()
+    private let state = Mutex(State())
+
+    init(source: RepositoryName, pull: Grant<Pull>, push: Grant<Push>) {
+        (self.source, self.pull, self.push) = (source, pull, push)
+    }
+
+    /// Whether a manifest is here, with all that it lists, since this run looked.
+    func isComplete(_ digest: Digest) -> Bool { state.withLock { $0.complete.contains(digest) } }
+    func complete(_ digest: Digest) { state.withLock { _ = $0.complete.insert(digest) } }
+
+    /// Whether a tag is about a manifest that is here: `sha256-<hash>`, under which older clients list referrers, or
+    /// `sha256-<hash>.sig` and its like, under which signing tools keep what they make.
+    func isAboutComplete(_ tag: String) -> Bool {
+        let parts = tag.prefix { $0 != "." }.split(separator: "-", maxSplits: 1)
+        // A tag that is made of no digest is about nothing.
+        guard parts.count == 2, let digest = try? Digest(parsing: "\(parts[0]):\(parts[1])") else { return false }
+        return isComplete(digest)
+    }
+
+    /// Whether the referrers of a manifest are still to be asked for; only the first who asks is told so.
+    func beginReferrers(of subject: Digest) -> Bool {
+        state.withLock { $0.hasReferrers && $0.subjects.insert(subject).inserted }
+    }
+
+    /// The source has no referrers API: it need not be asked again.
+    func hasNoReferrers() { state.withLock { $0.hasReferrers = false } }
+}
