@@ -119,4 +119,10 @@ struct Composition {
     }
 
     func verifier() -> StoreVerifier { StoreVerifier(metadata: metadata, blobs: blobs) }
+
+    func objectCheck() -> ObjectCheck {
+        // Files answer at once; a bucket answers late, but many at a time.
+        let concurrency = configuration.blobs == .files ? 16 : min(256, configuration.s3.connections)
+        return ObjectCheck(metadata: metadata, blobs: blobs, concurrency: concurrency)
+    }
 }

@@ -14,7 +14,7 @@ struct Strata: AsyncParsableCommand {
         version: Version.current,
         subcommands: [
             ServeCommand.self, VerifyCommand.self, MigrateCommand.self, ConfigCommand.self, VersionCommand.self,
-            BenchCommand.self,
+            BackupCommand.self, RestoreCommand.self, RestoreCheckCommand.self, BenchCommand.self,
         ]
     )
 }

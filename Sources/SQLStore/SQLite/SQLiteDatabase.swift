@@ -23,18 +23,7 @@ package final class SQLiteDatabase: SQLDatabase {
         }
     }
 
-    package let dialect = SQLDialect(
-        identity: "INTEGER PRIMARY KEY AUTOINCREMENT",
-        bytes: "BLOB",
-        integer: "INTEGER",
-        text: "TEXT",
-        tableOptions: "STRICT",
-        clusteredTableOptions: "STRICT, WITHOUT ROWID",
-        schemaLock: [],
-        explain: "EXPLAIN QUERY PLAN ",
-        scan: "SCAN ",
-        concurrentBatches: 1
-    )
+    package let dialect = SQLDialect.sqlite
 
     private let writer: DatabaseQueue
     private let readers: SQLiteReaders
