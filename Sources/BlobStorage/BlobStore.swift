@@ -22,8 +22,8 @@ package protocol BlobStore: Sendable {
     /// - Throws: ``BlobStorageError`` `.missing` if it is not there or has another size, now or while it is read.
     func open(_ key: StorageKey, size: Int64) async throws -> StoredObject
 
-    /// Whether there is an object, published or not. For audits.
-    func exists(_ key: StorageKey) async throws -> Bool
+    /// Bytes of an object, published or not; nil if it is not there. For audits.
+    func size(of key: StorageKey) async throws -> Int64?
 
     /// Deletes an object. Deleting one that is not there is no error.
     func delete(_ key: StorageKey) async throws
@@ -52,6 +52,11 @@ package protocol BlobStore: Sendable {
 
     /// Bytes that a request should bring to an upload at least, for the store to work well; 1 for any.
     var preferredChunk: Int { get }
+}
+
+extension BlobStore {
+    /// Whether there is an object, published or not. For audits.
+    package func exists(_ key: StorageKey) async throws -> Bool { try await size(of: key) != nil }
 }
 
 package typealias KeySource = @Sendable () async throws -> StorageKey

@@ -21,5 +21,5 @@ package struct StorageKey: Hashable, Sendable, CustomStringConvertible {
     package var description: String { Hexadecimal.encode(bytes) }
 
     /// `<first two digits>/<key>`: 256 folders, or prefixes, with evenly many objects.
-    var path: String { "\(Hexadecimal.encode(bytes.prefix(1)))/\(self)" }
+    package var path: String { "\(Hexadecimal.encode(bytes.prefix(1)))/\(self)" }
 }

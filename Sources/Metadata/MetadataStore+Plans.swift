@@ -40,7 +40,7 @@ extension MetadataStore {
             return try queries.flatMap { hot in
                 let plan = try db.run(hot.query.explained(by: dialect)).map { $0.text(dialect.planColumn) }
                 let readsAll = plan.contains { $0.contains(dialect.scan) }
-                return hot.searches.filter { readsAll || !indexes.serve($0.columns, in: plan, dialect) }.map {
+                return hot.searches.filter { readsAll || !indexes.serve($0, in: plan, dialect) }.map {
                     PlanError.Missing(query: hot.purpose, table: $0.table, columns: $0.columns)
                 }
             }
@@ -48,25 +48,33 @@ extension MetadataStore {
         guard missing.isEmpty else { throw PlanError(missing: missing) }
     }
 
-    /// The columns of each index by its name, where plans do not say whether they are the first of it: an index that is
-    /// searched by a later column is read from one end to the other.
+    /// The indexes that there are, where plans do not tell which ones they could use.
     private struct Indexes {
-        private let columns: [String: [String]]
-
-        init(_ db: any SQLTransaction, _ dialect: SQLDialect) throws {
-            let rows = try dialect.indexes.map { try db.run($0) } ?? []
-            columns = Dictionary(grouping: rows) { $0.text(0) }.mapValues { $0.map { $0.text(1) } }
+        private struct Index {
+            let table: String
+            var columns: [String]
         }
 
-        func serve(_ wanted: [String], in plan: [String], _ dialect: SQLDialect) -> Bool {
-            var index: [String]?
-            for line in plan {
-                index = line.split(separator: " ").lazy.compactMap { columns[String($0)] }.first ?? index
-                guard line.contains(dialect.search), wanted.allSatisfy({ line.contains($0) }) else { continue }
-                guard let index else { return true }
-                if Set(index.prefix(wanted.count)) == Set(wanted) { return true }
+        private let known: [Index]?
+
+        init(_ db: any SQLTransaction, _ dialect: SQLDialect) throws {
+            known = try dialect.indexes.map { query in
+                Dictionary(grouping: try db.run(query)) { $0.text(1) }.values.map { rows in
+                    Index(table: rows[0].text(0), columns: rows.map { $0.text(2) })
+                }
             }
-            return false
+        }
+
+        /// Whether an index begins with the columns, in whatever order.
+        func serve(_ search: (table: String, columns: [String]), in plan: [String], _ dialect: SQLDialect) -> Bool {
+            guard let known else {
+                return plan.contains { line in
+                    line.contains(dialect.search) && search.columns.allSatisfy { line.contains($0) }
+                }
+            }
+            return known.contains {
+                $0.table == search.table && Set($0.columns.prefix(search.columns.count)) == Set(search.columns)
+            }
         }
     }
 

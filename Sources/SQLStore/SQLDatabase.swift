@@ -86,7 +86,8 @@ package struct SQLDialect: Sendable {
     package let scan: String
     /// The words of a line that says by which columns an index is searched.
     package let search: String
-    /// Finds the name and, in their order, the columns of each index; nil where a plan searches by first columns only.
+    /// Finds table, name and, in their order, the columns of each index. Where this is nil, a plan names the columns itself;
+    /// elsewhere it may choose another index that does as well for the rows that there are.
     package let indexes: Query?
     /// How many batches of uploads are worth committing at the same time.
     package let concurrentBatches: Int

@@ -23,8 +23,10 @@ extension Composition {
             bounds: [1, 2, 4, 8, 16, 32, 64]
         )
         let queue = metrics.gauge("strata_sql_write_queue", help: "Writes that wait for the next commit.")
+        let folder = DataFolder(configuration)
+        try folder.make()
         return try SQLiteDatabase(
-            path: try folder(of: configuration).appendingPathComponent("metadata.sqlite").path,
+            path: folder.database,
             durability: configuration.durability == .full ? .full : .normal,
             observer: SQLiteDatabase.Observer(
                 queued: { queue.set(Int64($0)) },
@@ -61,13 +63,15 @@ extension Composition {
     {
         switch configuration.blobs {
         case .files:
-            try FileBlobStore(
-                root: try folder(of: configuration).appendingPathComponent("objects").path,
+            let folder = DataFolder(configuration)
+            try folder.make()
+            return try FileBlobStore(
+                root: folder.objects,
                 threads: threads,
                 syncs: configuration.durability == .full
             )
         case .s3:
-            S3BlobStore(
+            return S3BlobStore(
                 S3Client(
                     S3Configuration(configuration.s3),
                     try S3CredentialSource(configuration.s3, ProcessInfo.processInfo.environment),
@@ -75,13 +79,6 @@ extension Composition {
                 )
             )
         }
-    }
-
-    /// The data folder, which exists from now on.
-    private static func folder(of configuration: Configuration) throws -> URL {
-        let folder = URL(fileURLWithPath: configuration.data)
-        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        return folder
     }
 }
 

@@ -154,4 +154,10 @@ struct Composition {
             progress: progress
         )
     }
+
+    func objectCheck() -> ObjectCheck {
+        // Files answer at once; a bucket answers late, but many at a time.
+        let concurrency = configuration.blobs == .files ? 16 : min(256, configuration.s3.connections)
+        return ObjectCheck(metadata: metadata, blobs: blobs, concurrency: concurrency)
+    }
 }

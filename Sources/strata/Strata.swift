@@ -13,8 +13,9 @@ struct Strata: AsyncParsableCommand {
             """,
         version: Version.current,
         subcommands: [
-            ServeCommand.self, DoctorCommand.self, ImportCommand.self, VerifyCommand.self, MigrateCommand.self,
-            ConfigCommand.self, BenchCommand.self, VersionCommand.self,
+            ServeCommand.self, DoctorCommand.self, ImportCommand.self, VerifyCommand.self, BackupCommand.self,
+            RestoreCommand.self, RestoreCheckCommand.self, MigrateCommand.self, ConfigCommand.self, BenchCommand.self,
+            VersionCommand.self,
         ]
     )
 }

@@ -1,5 +1,6 @@
 """The engines behind a server. Most tests run on both pairs: what is embedded, and what many nodes share."""
 import os
+import pathlib
 
 from services import Postgres, RadosGateway
 
@@ -16,6 +17,12 @@ class Embedded:
     def objects(self, server) -> list[str]:
         """The names of all objects that a server has stored, published or not."""
         return sorted(name for _, _, names in os.walk(os.path.join(server.data, "objects")) for name in names)
+
+    def replace_object(self, server, size, content: bytes | None):
+        """Harms the only object of `size` bytes: gives it another content, or none at all."""
+        files = [path for path in pathlib.Path(server.data, "objects").rglob("*") if path.is_file()]
+        (path,) = [path for path in files if path.stat().st_size == size]
+        path.unlink() if content is None else path.write_bytes(content)
 
     def close(self):
         pass
@@ -36,6 +43,16 @@ class Shared:
 
     def objects(self, server) -> list[str]:
         return [key.split("/")[-1] for key in self.s3.objects(server.settings["s3.bucket"])]
+
+    def replace_object(self, server, size, content: bytes | None):
+        """Harms the only object of `size` bytes: gives it another content, or none at all."""
+        client, bucket = self.s3.client(), server.settings["s3.bucket"]
+        listed = client.list_objects_v2(Bucket=bucket)["Contents"]
+        (key,) = [item["Key"] for item in listed if item["Size"] == size]
+        if content is None:
+            client.delete_object(Bucket=bucket, Key=key)
+        else:
+            client.put_object(Bucket=bucket, Key=key, Body=content)
 
     def close(self):
         self.postgres.__exit__()

@@ -7,7 +7,7 @@ import Synchronization
 /// Objects as files: `objects/<first two digits of the key>/<key>`, written in place once and never renamed.
 package struct FileBlobStore: BlobStore {
     private let root: String
-    fileprivate let threads: NIOThreadPool
+    let threads: NIOThreadPool
     fileprivate let syncs: Bool
 
     /// Makes the folders if they are missing.
@@ -19,7 +19,7 @@ package struct FileBlobStore: BlobStore {
         self.root = root
         self.threads = threads
         self.syncs = syncs
-        for folder in [root] + (0...255).map({ "\(root)/\(Hexadecimal.encode([UInt8($0)]))" }) {
+        for folder in [root] + folders {
             guard mkdir(folder, 0o750) == 0 || errno == EEXIST else {
                 throw BlobStorageError.failed(operation: "mkdir \(folder)", errno: errno)
             }
@@ -27,8 +27,10 @@ package struct FileBlobStore: BlobStore {
         try Self.sync(folder: root)
     }
 
+    /// Those that hold objects.
+    var folders: [String] { (0...255).map { "\(root)/\(Hexadecimal.encode([UInt8($0)]))" } }
     fileprivate func folder(_ key: StorageKey) -> String { "\(root)/\(Hexadecimal.encode(key.bytes.prefix(1)))" }
-    private func path(_ key: StorageKey) -> String { "\(root)/\(key.path)" }
+    func path(_ key: StorageKey) -> String { "\(root)/\(key.path)" }
 
     package func makeWriter(expecting length: Int64?, _ keys: @escaping KeySource) async throws -> any BlobWriter {
         try await open(try await keys(), at: 0)
@@ -66,8 +68,15 @@ package struct FileBlobStore: BlobStore {
         return .file(file)
     }
 
-    package func exists(_ key: StorageKey) async throws -> Bool {
-        try await threads.runIfActive { [self] in access(path(key), F_OK) == 0 }
+    package func size(of key: StorageKey) async throws -> Int64? {
+        try await threads.runIfActive { [self] in
+            var status = stat()
+            guard stat(path(key), &status) == 0 else {
+                guard errno == ENOENT else { throw Self.error("stat") }
+                return nil
+            }
+            return Int64(status.st_size)
+        }
     }
 
     package func discard(_ progress: ObjectProgress) async throws { try await delete(progress.key) }
@@ -84,8 +93,7 @@ package struct FileBlobStore: BlobStore {
     }
 
     package func forEachObject(_ body: @escaping @Sendable (StorageKey, Int64) async throws -> Void) async throws {
-        for prefix in 0...255 {
-            let folder = "\(root)/\(Hexadecimal.encode([UInt8(prefix)]))"
+        for folder in folders {
             let found = try await threads.runIfActive { try Self.objects(in: folder) }
             for (key, size) in found { try await body(key, size) }
         }
@@ -100,16 +108,21 @@ package struct FileBlobStore: BlobStore {
     }
 
     private static func objects(in folder: String) throws -> [(StorageKey, Int64)] {
+        try names(in: folder).compactMap { name in
+            var status = stat()
+            guard let key = StorageKey(name), stat("\(folder)/\(name)", &status) == 0 else { return nil }
+            return (key, Int64(status.st_size))
+        }
+    }
+
+    static func names(in folder: String) throws -> [String] {
         guard let stream = opendir(folder) else { throw error("opendir") }
         defer { closedir(stream) }
-        var found: [(StorageKey, Int64)] = []
+        var found: [String] = []
         while let entry = readdir(stream) {
-            let name = withUnsafeBytes(of: entry.pointee.d_name) {
-                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
-            }
-            var status = stat()
-            guard let key = StorageKey(name), stat("\(folder)/\(name)", &status) == 0 else { continue }
-            found.append((key, Int64(status.st_size)))
+            found.append(
+                withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+            )
         }
         return found
     }

@@ -40,8 +40,13 @@ package struct S3BlobStore: BlobStore, ObjectURLSigner {
         .remote(RemoteObject(client: client, key: key, size: size))
     }
 
-    package func exists(_ key: StorageKey) async throws -> Bool {
-        try await client.send(.HEAD, client.configuration.name(of: key), accepts: [404]).status == 200
+    package func size(of key: StorageKey) async throws -> Int64? {
+        let answer = try await client.send(.HEAD, client.configuration.name(of: key), accepts: [404])
+        guard answer.status != 404 else { return nil }
+        guard let size = answer.headers.first(name: "content-length").flatMap({ Int64($0) }) else {
+            throw BlobStorageError.refused("the store does not say how long \(key) is")
+        }
+        return size
     }
 
     package func delete(_ key: StorageKey) async throws {

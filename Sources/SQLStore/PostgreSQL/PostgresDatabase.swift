@@ -67,9 +67,9 @@ package final class PostgresDatabase: SQLDatabase {
         scan: "Seq Scan",
         search: "Index Cond: ",
         indexes: """
-            SELECT c.relname, a.attname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-            JOIN pg_attribute a ON a.attrelid = i.indexrelid
-            WHERE c.relnamespace = current_schema()::regnamespace ORDER BY c.relname, a.attnum
+            SELECT t.relname, c.relname, a.attname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+            JOIN pg_class t ON t.oid = i.indrelid JOIN pg_attribute a ON a.attrelid = i.indexrelid
+            WHERE c.relnamespace = current_schema()::regnamespace AND i.indisvalid ORDER BY c.relname, a.attnum
             """,
         concurrentBatches: 2
     )

@@ -23,22 +23,7 @@ package final class SQLiteDatabase: SQLDatabase {
         }
     }
 
-    package let dialect = SQLDialect(
-        identity: "INTEGER PRIMARY KEY AUTOINCREMENT",
-        bytes: "BLOB",
-        integer: "INTEGER",
-        text: "TEXT",
-        tableOptions: "STRICT",
-        clusteredTableOptions: "STRICT, WITHOUT ROWID",
-        schemaLock: [],
-        planSettings: [],
-        explain: "EXPLAIN QUERY PLAN ",
-        planColumn: 3,
-        scan: "SCAN ",
-        search: "SEARCH ",
-        indexes: nil,
-        concurrentBatches: 1
-    )
+    package let dialect = SQLDialect.sqlite
 
     private let writer: DatabaseQueue
     private let readers: SQLiteReaders
@@ -103,13 +88,9 @@ package final class SQLiteDatabase: SQLDatabase {
     }
 
     package func inspect() async throws -> DatabaseFacts {
-        try await read { [durability] db in
-            let tables = try db.run("SELECT name FROM sqlite_master WHERE type = 'table'").map { $0.text(0) }
-            let version = try db.run("SELECT sqlite_version()").first?.text(0) ?? ""
-            var facts = DatabaseFacts(version: "SQLite \(version)", tables: Set(tables))
-            if durability != .full { facts.lossySettings = ["durability = normal"] }
-            return facts
-        }
+        var facts = try await read { try DatabaseFacts(sqlite: $0) }
+        if durability != .full { facts.lossySettings = ["durability = normal"] }
+        return facts
     }
 
     @discardableResult
@@ -217,5 +198,13 @@ extension SQLError {
     init(_ error: DatabaseError) {
         let reason = "\(error.extendedResultCode): \(error.message ?? "no message")"
         self = error.resultCode == .SQLITE_FULL ? .storageFull(reason) : .failed(reason)
+    }
+}
+
+extension DatabaseFacts {
+    init(sqlite db: any SQLTransaction) throws {
+        let tables = try db.run("SELECT name FROM sqlite_master WHERE type = 'table'").map { $0.text(0) }
+        let version = try db.run("SELECT sqlite_version()").first?.text(0) ?? ""
+        self.init(version: "SQLite \(version)", tables: Set(tables))
     }
 }

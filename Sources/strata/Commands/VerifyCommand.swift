@@ -3,7 +3,6 @@ import Foundation
 import Housekeeping
 import Logging
 import Metadata
-import Synchronization
 
 struct VerifyCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -26,16 +25,14 @@ struct VerifyCommand: AsyncParsableCommand {
     func run() async throws {
         let configuration = try options.load()
         let logger = Logger(label: "strata") { _ in LogLines(configuration.log) }
-        let bar = json || isatty(STDERR_FILENO) == 0 ? nil : ProgressBar()
+        let bar = ProgressBar(unless: json)
         let report = try await Composition.with(configuration, logger: logger) { composition in
             try await composition.metadata.migrate()
             return try await composition.verifier().run { done, total in bar?.show(done, of: total) }
         }
         bar?.finish()
         if json {
-            let encoder = JSONEncoder()
-            encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-            print(String(decoding: try encoder.encode(report), as: UTF8.self))
+            try printJSON(report)
         } else {
             for finding in report.findings { print("\(finding.kind): \(finding.subject): \(finding.detail)") }
             print(
@@ -45,24 +42,4 @@ struct VerifyCommand: AsyncParsableCommand {
         }
         if !report.findings.isEmpty { throw ExitCode(1) }
     }
-}
-
-/// One line on standard error that says how far a long task is.
-private final class ProgressBar: Sendable {
-    private let shown = Mutex(-1)
-    private static let width = 40
-
-    func show(_ done: Int, of total: Int) {
-        let percent = total > 0 ? min(100, done * 100 / total) : 100
-        let isNew = shown.withLock { shown in
-            defer { shown = percent }
-            return shown != percent
-        }
-        guard isNew else { return }
-        let filled = percent * Self.width / 100
-        let bar = String(repeating: "#", count: filled) + String(repeating: ".", count: Self.width - filled)
-        FileHandle.standardError.write(Data("\r[\(bar)] \(percent)% \(done)/\(total)".utf8))
-    }
-
-    func finish() { FileHandle.standardError.write(Data("\n".utf8)) }
 }

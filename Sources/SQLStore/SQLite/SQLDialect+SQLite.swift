@@ -1,0 +1,18 @@
+extension SQLDialect {
+    static let sqlite = SQLDialect(
+        identity: "INTEGER PRIMARY KEY AUTOINCREMENT",
+        bytes: "BLOB",
+        integer: "INTEGER",
+        text: "TEXT",
+        tableOptions: "STRICT",
+        clusteredTableOptions: "STRICT, WITHOUT ROWID",
+        schemaLock: [],
+        planSettings: [],
+        explain: "EXPLAIN QUERY PLAN ",
+        planColumn: 3,
+        scan: "SCAN ",
+        search: "SEARCH ",
+        indexes: nil,
+        concurrentBatches: 1
+    )
+}
