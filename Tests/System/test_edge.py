@@ -440,9 +440,9 @@ def test_the_readme_names_every_value():
 # -- Strata at start
 
 
-def check(**settings) -> str:
+def check(stack, **settings) -> str:
     """What `strata config check` and `strata serve` say; both must refuse, and in the same words."""
-    settings = {"blobs": "s3", "s3.bucket": "b", "downloads.cdn-url": "https://cdn.example.net",
+    settings = {**stack.store.settings(stack.bucket), "downloads.cdn-url": "https://cdn.example.net",
                 "downloads.cdn-key-id": "K1", **{f"downloads.{k.replace('_', '-')}": v for k, v in settings.items()}}
     options = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     said = []
@@ -455,29 +455,27 @@ def check(**settings) -> str:
     return said[0]
 
 
-def test_a_key_that_cannot_be_used_is_told_at_start(tmp_path):
+def test_a_key_that_cannot_be_used_is_told_at_start(stack, tmp_path):
     key = tmp_path / "key"
-    assert f"The file {key} that 'downloads.cdn-key' names is missing or not readable." in check(cdn_key=key)
+    assert f"The file {key} that 'downloads.cdn-key' names is missing or not readable." in check(stack, cdn_key=key)
     key.write_bytes(b"0123456789abcdef0123456789abcde\n")
-    told = check(cdn_key=key)
+    told = check(stack, cdn_key=key)
     assert f"The file {key} that 'downloads.cdn-key' names cannot be used" in told and "31 bytes" in told
-    assert "no private key in PEM" in check(cdn_key=key, cdn_signature="cloudfront")
+    assert "no private key in PEM" in check(stack, cdn_key=key, cdn_signature="cloudfront")
     subprocess.run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key], check=True)
-    assert "not an RSA key" in check(cdn_key=key, cdn_signature="cloudfront")
+    assert "not an RSA key" in check(stack, cdn_key=key, cdn_signature="cloudfront")
 
 
 @pytest.mark.parametrize("name,warns", [
     ("registry.example.com", True), ("cdn.registry.example.com", True),
     ("cdn.example.com", False), ("example.com", False),
 ])
-@pytest.mark.parametrize("stack", [SeaweedFS], indirect=True, ids=["seaweedfs"])
 def test_a_blob_host_below_the_registry_is_warned_of(stack, tmp_path, name, warns):
     """Clients would send it what is for the registry."""
     (tmp_path / "key").write_bytes(SECRET)
-    settings = stack.store.settings(stack.bucket) | {
-        "downloads.cdn-url": f"http://{name}:81/x", "downloads.cdn-key-id": "K1", "downloads.cdn-key": tmp_path / "key",
-        "external-url": "https://registry.example.com",
-    }
+    settings = {**stack.store.settings(stack.bucket), "downloads.cdn-url": f"http://{name}:81/x",
+                "downloads.cdn-key-id": "K1", "downloads.cdn-key": tmp_path / "key",
+                "external-url": "https://registry.example.com"}
     with Server(settings=settings) as server:
         lines = [line for line in server.log_text().splitlines() if "clients may send their credentials" in line]
     assert len(lines) == warns

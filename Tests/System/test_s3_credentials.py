@@ -146,8 +146,10 @@ def test_credentials_are_renewed_when_they_have_ended(start, giver):
 
 def test_without_credentials_the_client_may_try_again(start, giver):
     """503 while there are none, and what was there before when the giver is back."""
-    giver.fails = 500
+    giver.lifetime = 2
     server = start("web-identity", giver)
+    time.sleep(2.1)
+    giver.fails = 500
     body = os.urandom(100_000)
     opened = server.request("POST", "/v2/team/app/blobs/uploads/")
     put = server.request("PUT", f"{opened.headers['location']}?digest={sha256(body)}", body=body)
