@@ -389,6 +389,7 @@ SERVICES = {"postgres": (Postgres, "STRATA_TEST_POSTGRES", lambda s: s.conninfo)
 
 def main():
     split = sys.argv.index("--")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started ends with us
     with contextlib.ExitStack() as stack:
         environment = dict(os.environ)
         for name in sys.argv[1:split]:

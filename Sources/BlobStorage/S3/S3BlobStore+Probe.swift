@@ -72,8 +72,8 @@ extension S3BlobStore {
         }
     }
 
-    /// Somebody waits for the answer.
-    private static let probeTries = 2
+    /// What is asked for is how it is now, and somebody waits.
+    private static let probeTries = 1
 
     private struct Refusal: Error {
         let answer: S3Client.Answer

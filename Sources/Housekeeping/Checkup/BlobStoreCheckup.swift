@@ -34,9 +34,9 @@ package struct BlobStoreCheckup: Sendable {
     private func diagnoses(_ probe: StoreProbe) -> [Diagnosis] {
         var found: [Diagnosis] = []
         if let fault = probe.fault {
-            // Without room, pulls go on.
-            let isFull = fault.reason == .full
-            found.append(.problem("blob store", "\(fault)", advice(fault), permitsServing: isFull))
+            // Without room, pulls go on; and a store that is down comes back, with nodes that were started meanwhile.
+            let passes = fault.reason == .full || fault.reason == .unreachable
+            found.append(.problem("blob store", "\(fault)", advice(fault), permitsServing: passes))
         } else {
             found.append(.ok("blob store", "objects can be stored, read and deleted"))
         }

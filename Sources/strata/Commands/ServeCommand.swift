@@ -75,7 +75,8 @@ struct ServeCommand: AsyncParsableCommand {
         found += await composition.blobStoreCheckup(readingURL: false).run()
         try found.throwFatal()
         for diagnosis in found where diagnosis.advice != nil {
-            logger.warning("not as it should be", metadata: ["finding": "\(diagnosis)"])
+            let level: Logger.Level = diagnosis.state == .problem ? .error : .warning
+            logger.log(level: level, "not as it should be", metadata: ["finding": "\(diagnosis)"])
         }
     }
 
