@@ -135,8 +135,13 @@ extension MetadataStore {
     }
 
     /// Ends a session that is not going to be finished, on all nodes.
-    package func endUpload(_ id: [UInt8], in repository: RepositoryName) async throws {
+    ///
+    /// - Parameter received: ends it only while it stands at one of these; nil for wherever it stands.
+    /// - Throws: ``RegistryError`` `.uploadBusy` if it stands elsewhere.
+    package func endUpload(_ id: [UInt8], in repository: RepositoryName, from received: [Int64]?) async throws {
         let lifetime = promises.upload
+        let isAnywhere: Int64 = received == nil ? 1 : 0
+        let places = received ?? []
         try await database.write { db in
             try db.run(
                 """
@@ -145,8 +150,10 @@ extension MetadataStore {
                 ON CONFLICT (id) DO UPDATE SET received = excluded.received, hash_state = excluded.hash_state,
                     skey = NULL, inline_data = NULL, tail_key = NULL, storage_state = NULL,
                     expires_at = excluded.expires_at
+                WHERE \(isAnywhere) = 1 OR upload_session.received IN \(list: places)
                 """
             )
+            guard db.changes == 1 else { throw Self.overtaken }
         }
     }
 

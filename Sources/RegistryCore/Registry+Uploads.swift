@@ -94,7 +94,7 @@ extension Registry {
                 }
                 uploads.end(upload.id)
             }
-        } catch let error as RegistryError where error.code == .blobUploadUnknown {
+        } catch let error as RegistryError where [.blobUploadUnknown, .unavailable].contains(error.code) {
             guard try await holds(digest, grant) else { throw error }
         } catch let error as ChunkOutOfOrder where error.received == 0 {
             guard try await holds(digest, grant) else { throw error }
@@ -118,7 +118,10 @@ extension Registry {
 
     /// - Throws: ``RegistryError`` `.blobUploadUnknown`.
     package func cancelUpload(_ id: some StringProtocol, with grant: Grant<Push>) async throws {
-        try await working(on: id, in: grant.repository) { try await end($0, in: grant.repository) }
+        try await working(on: id, in: grant.repository) { upload in
+            try await metadata.endUpload(upload.id.bytes, in: grant.repository, from: nil)
+            await clear(upload)
+        }
     }
 
     /// Does what a request asks of a session, while no other request at this node does.
@@ -295,9 +298,17 @@ extension Registry {
         }
     }
 
-    /// Ends a session that is not going to be finished.
+    /// Ends a session that cannot be finished.
+    ///
+    /// - Throws: ``RegistryError`` `.uploadBusy` if another node has gone on with it: then it can.
     private func end(_ upload: Upload, in repository: RepositoryName) async throws {
-        try await metadata.endUpload(upload.id.bytes, in: repository)
+        let known = [upload.found, upload.stored].compactMap(\.self)
+        try await metadata.endUpload(upload.id.bytes, in: repository, from: known)
+        await clear(upload)
+    }
+
+    /// Deletes what was made for a session that has ended.
+    private func clear(_ upload: Upload) async {
         uploads.end(upload.id)
         await discard((await upload.writer?.abandon() ?? []) + [upload.saved].compactMap(\.self))
     }

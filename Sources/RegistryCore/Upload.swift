@@ -12,6 +12,8 @@ struct Upload {
     private(set) var received: Int64 = 0
     /// Bytes received as the session's row has it; nil while it has no row.
     private(set) var stored: Int64?
+    /// The same when this request began.
+    let found: Int64?
     private(set) var digester: Digester
     /// Bytes stay here until they are too many for the database; then they move to an object.
     private(set) var inline: [UInt8] = []
@@ -26,6 +28,7 @@ struct Upload {
 
     init(id: UploadID, algorithm: DigestAlgorithm) {
         self.id = id
+        found = nil
         digester = Digester(algorithm)
     }
 
@@ -36,6 +39,7 @@ struct Upload {
         self.digester = digester
         received = record.received
         stored = record.received
+        found = record.received
         switch record.location {
         case .inline(let bytes): inline = bytes
         case .object(let key):

@@ -41,7 +41,11 @@ struct UploadSessionTests {
     func ended(_ engine: Engine, _ received: Int64?) async throws {
         try await engine.withStore { store, _ in
             if let received { try await store.save(record(received), after: nil) }
-            try await store.endUpload(id, in: repository)
+            await refuses(.uploadBusy) {
+                if received == nil { try await store.save(record(7), after: nil) }
+                try await store.endUpload(id, in: repository, from: [5])
+            }
+            try await store.endUpload(id, in: repository, from: received.map { [5, $0] })
             await refuses(.blobUploadUnknown) { _ = try await store.upload(id, in: repository) }
             await refuses(.uploadBusy) { try await store.save(record(20), after: received) }
             #expect(try await store.violations() == [])

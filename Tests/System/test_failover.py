@@ -1,7 +1,7 @@
 """Everything behind the registry dies under load, and the nodes with it: nothing that was acknowledged is lost, nothing
 dangles, and clients are never told more than to try again.
 
-STRATA_FAILOVERS says how often each thing is killed (2 by default), STRATA_SEED with which seed.
+STRATA_FAILOVERS says how often each thing is killed (1 by default), STRATA_SEED with which seed.
 """
 import os
 import random
@@ -15,7 +15,7 @@ from harness import sha256
 from services import Postgres, RadosGateway, wait_until
 from test_crash import SEED, WORKERS, Ledger, assert_clean, check, work
 
-ROUNDS = int(os.environ.get("STRATA_FAILOVERS", "2"))
+ROUNDS = int(os.environ.get("STRATA_FAILOVERS", "1"))
 # After everything is back, a push succeeds within so many seconds.
 RECOVERY = 10
 
@@ -86,6 +86,7 @@ def under_load(nodes, balanced, events):
     for ledger in ledgers:
         check(nodes[0], ledger, everything=True)
     assert_clean(nodes[0])
+    assert set(patient.told) <= RETRYABLE | {409}
     assert sum(len(ledger.blobs) + len(ledger.manifests) for ledger in ledgers) > 10 * len(events)
 
 
@@ -114,8 +115,9 @@ def test_stores_and_nodes_die_and_come_back(objects):
     ):
 
         def database_dies():
+            """For longer than the nodes are patient."""
             postgres.kill()
-            time.sleep(chance.uniform(0, 1))
+            time.sleep(3 + chance.random())
             postgres.launch()
 
         def database_and_node_die():
@@ -139,7 +141,7 @@ def test_stores_and_nodes_die_and_come_back(objects):
             node.start()
             objects.launch()
 
-        events = [database_dies, database_restarts_itself, database_and_node_die] * ROUNDS + [store_dies] * (ROUNDS // 2)
+        events = [database_dies, database_restarts_itself, database_and_node_die, store_dies] * ROUNDS
         under_load(nodes, proxy.client, events)
 
 
@@ -164,4 +166,4 @@ def test_a_failover_to_a_synchronous_replica_loses_nothing(objects):
                 replica.promote()
                 nodes[2].start()
 
-            under_load(nodes, proxy.client, [nothing, failover, nothing])
+            under_load(nodes, proxy.client, [failover, nothing])

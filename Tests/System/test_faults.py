@@ -87,14 +87,14 @@ def stalled(node):
 
     def push():
         node.http.faults.insert(0, fault)
-        answers.append(node.push("stalled", data))
+        began = time.monotonic()
+        answers.append((node.push("stalled", data), time.monotonic() - began))
 
     thread = threading.Thread(target=push)
-    began = time.monotonic()
     thread.start()
     fault.wait()
     node.http.faults.remove(fault)
-    yield lambda: (thread.join(), answers[0], data, time.monotonic() - began)
+    yield lambda: (thread.join(), data, *answers[0])
     fault.release()
     thread.join()
 
@@ -389,7 +389,7 @@ def test_a_download_that_cannot_be_read_on_never_looks_whole(node, repository):
 
 
 def test_a_part_that_goes_silent_is_sent_again(node, stalled):
-    _, answer, data, seconds = stalled()
+    _, data, answer, seconds = stalled()
     assert answer.status == 201
     assert seconds > 25, "it was not given the time that a slow store needs"
     node.assert_stored("stalled", data)

@@ -141,12 +141,13 @@ class Slowly:
     def cut(self):
         self.connection.close()
 
-    def finish(self) -> int:
+    def finish(self):
+        """The answer's status and body."""
         self.connection.send(self.rest)
         answer = self.connection.getresponse()
-        answer.read()
+        body = answer.read()
         self.connection.close()
-        return answer.status
+        return answer.status, body
 
 
 def wait_for_bytes(node, before, count):
@@ -166,7 +167,8 @@ def test_a_forgotten_request_takes_nothing_back_that_another_node_has_acknowledg
     forgotten = Slowly(a, "PATCH", location, data[100_000:130_000], data[130_000:140_000])
     wait_for_bytes(a, before, 30_000)
     assert patch(b, location, data[100_000:300_000], 100_000).status == 202
-    assert forgotten.finish() == 409
+    status, body = forgotten.finish()
+    assert status == 409 and b"UPLOAD_BUSY" in body, (status, body)
     assert c.request("GET", location).headers["range"] == "0-299999"
     assert c.request("PUT", f"{location}?digest={sha256(data)}", body=data[300_000:]).status == 201
     assert a.request("GET", f"/v2/{repository}/blobs/{sha256(data)}").body == data
