@@ -86,7 +86,7 @@ extension MetadataStore {
         }
     }
 
-    package static let overtaken = RegistryError(
+    private static let overtaken = RegistryError(
         .uploadBusy,
         "Another request has gone on with this upload session meanwhile; ask where it stands."
     )

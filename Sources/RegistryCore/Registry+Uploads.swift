@@ -137,10 +137,6 @@ extension Registry {
                 return try await body(&upload)
             } catch let error as BlobStorageError {
                 guard case .missing = error else { throw error }
-                // Another node has gone on with the session, and deleted what it stood on until then.
-                guard try await metadata.upload(id.bytes, in: repository)?.received == upload.stored else {
-                    throw MetadataStore.overtaken
-                }
                 logger.error("an upload is lost", metadata: ["id": "\(id)", "error": "\(error)"])
                 try await end(upload, in: repository)
                 throw RegistryError(
