@@ -4,7 +4,7 @@ TOOLS := .build-tools/venv
 DATA ?= ./strata-data
 LISTEN ?= 127.0.0.1:5000
 
-.PHONY: help build debug test test-fast test-system lint format fuzz bench bench-fleet run ci clean
+.PHONY: help build debug test test-fast test-system lint format fuzz bench bench-fleet bench-objects run ci clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -43,6 +43,9 @@ bench: build .build-tools/test-tools ## measure beside docker-registry and nginx
 
 bench-fleet: build .build-tools/test-tools ## fill PostgreSQL as a fleet would, measure on it; replaces its tables too
 	python3 Benchmarks/fleet.py --write
+
+bench-objects: build .build-tools/test-tools ## measure on an object store; replaces its tables too
+	$(TOOLS)/bin/python3 Benchmarks/objects.py --write
 
 ci: test ## what .ci/run runs
 

@@ -176,13 +176,12 @@ def explain(postgres, database, repositories) -> list[list[str]]:
 
 
 class Registry:
-    """A server on a database, for as long as `with` lasts."""
+    """A server with settings of its own, for as long as `with` lasts."""
 
-    def __init__(self, url, connections):
+    def __init__(self, settings):
         (self.port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{self.port}"
         self.folder = tempfile.mkdtemp(prefix="strata-fleet-")
-        settings = {"metadata": "postgres", "postgres.url": url, "postgres.connections": connections, "log.level": "warning"}
         options = [option for key, value in settings.items() for option in ("--set", f"{key}={value}")]
         self.process = subprocess.Popen(
             [STRATA, "serve", "--data", self.folder, "--listen", f"127.0.0.1:{self.port}", *options], stdout=subprocess.DEVNULL
@@ -218,7 +217,8 @@ class Registry:
 
 def pushes(url, seconds) -> list[list[str]]:
     rows = []
-    with Registry(url, 16) as registry:
+    settings = {"metadata": "postgres", "postgres.url": url, "postgres.connections": 16, "log.level": "warning"}
+    with Registry(settings) as registry:
         registry.bench("seed", 8, "--manifests", 1000)
         for scenario, options in (("push-blob", ("--size", 1024)), ("push-manifest", ())):
             for workers in (8, 50):
@@ -239,6 +239,13 @@ def pushes(url, seconds) -> list[list[str]]:
 def table(head, rows) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def replace(section, text):
+    """Puts a section of docs/benchmarks.md in the place of the old one."""
+    begin, end = f"<!-- {section}: begin -->", f"<!-- {section}: end -->"
+    page = PAGE.read_text()
+    PAGE.write_text(page[: page.index(begin) + len(begin)] + "\n" + text + "\n" + page[page.index(end):])
 
 
 def main():
@@ -277,9 +284,7 @@ def main():
     ])
     print(text)
     if options.write:
-        begin, end = "<!-- fleet: begin -->", "<!-- fleet: end -->"
-        page = PAGE.read_text()
-        PAGE.write_text(page[: page.index(begin) + len(begin)] + "\n" + text + "\n" + page[page.index(end):])
+        replace("fleet", text)
 
 
 if __name__ == "__main__":

@@ -33,9 +33,9 @@ package struct Importer: Sendable {
     let logger: Logger
     let workers: Int
     /// Tags that are walked at a time, over all repositories.
-    let walkers: WorkerSlots
+    let walkers: Slots
     /// Blobs that are downloaded at a time.
-    let downloads: WorkerSlots
+    let downloads: Slots
     let blobsInFlight = InFlight<Digest>()
 
     /// - Parameters:
@@ -53,8 +53,8 @@ package struct Importer: Sendable {
         (self.source, self.registry, self.authorizer, self.selection) = (source, registry, authorizer, selection)
         (self.workers, self.logger) = (workers, logger)
         tally = ImportTally(onChange: progress)
-        walkers = WorkerSlots(count: workers)
-        downloads = WorkerSlots(count: workers)
+        walkers = Slots(count: workers)
+        downloads = Slots(count: workers)
     }
 
     /// - Returns: what was done and what was not. One repository or tag that fails stops no other.

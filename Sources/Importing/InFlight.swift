@@ -36,49 +36,6 @@ final class InFlight<Key: Hashable & Sendable>: Sendable {
     }
 }
 
-/// How many tasks do a thing at the same time, over all that do it. One more waits.
-final class WorkerSlots: Sendable {
-    private struct State {
-        var free: Int
-        var waiting: [CheckedContinuation<Void, Never>] = []
-    }
-
-    private let state: Mutex<State>
-
-    init(count: Int) { state = Mutex(State(free: count)) }
-
-    func withSlot<Result>(_ body: () async throws -> Result) async throws -> Result {
-        await take()
-        defer { give() }
-        return try await body()
-    }
-
-    private func take() async {
-        await withCheckedContinuation { continuation in
-            let isFree = state.withLock { state in
-                guard state.free > 0 else {
-                    state.waiting.append(continuation)
-                    return false
-                }
-                state.free -= 1
-                return true
-            }
-            if isFree { continuation.resume() }
-        }
-    }
-
-    private func give() {
-        let next = state.withLock { state -> CheckedContinuation<Void, Never>? in
-            guard !state.waiting.isEmpty else {
-                state.free += 1
-                return nil
-            }
-            return state.waiting.removeFirst()
-        }
-        next?.resume()
-    }
-}
-
 /// Runs `body` for every item, some at a time, and ends with the first error.
 func forEach<Item: Sendable>(
     _ items: some Collection<Item>,

@@ -14,6 +14,23 @@ struct PushBlobWorkload: Workload {
     }
 }
 
+/// What a push costs without a registry.
+struct PutWorkload: Workload {
+    private let content: RandomContent
+    private let path: String
+
+    init(_ material: Material) throws {
+        content = try RandomContent(size: material.blobSize)
+        path = material.path
+    }
+
+    func perform(_ number: Int, with client: RegistryClient) throws -> Int {
+        let blob = content.next()
+        try client.put(blob, at: path)
+        return blob.size
+    }
+}
+
 /// Asks for each layer first, as clients do, and pushes those that are missing.
 struct PushImageWorkload: Workload {
     private let reused: [Blob]

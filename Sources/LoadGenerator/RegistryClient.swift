@@ -38,6 +38,11 @@ final class RegistryClient {
         }
     }
 
+    func put(_ blob: Blob, at path: String) throws {
+        let put = HTTPRequest(method: "PUT", path: path, body: blob.pieces)
+        _ = try http.send(put).expect(200, "PUT of \(path)")
+    }
+
     func holds(_ blob: Blob, in repository: String) throws -> Bool {
         let head = HTTPRequest(method: "HEAD", path: "/v2/\(repository)/blobs/\(blob.digest)")
         let response = try http.send(head)
@@ -75,7 +80,9 @@ final class RegistryClient {
     }
 
     func get(_ path: String, keeping limit: Int? = nil) throws -> HTTPResponse {
-        try http.send(HTTPRequest(path: path), collecting: limit).expect(200, "GET of \(path)")
+        let response = try http.send(HTTPRequest(path: path), collecting: limit)
+        // Elsewhere are the bytes, here the answer.
+        return response.status == 307 ? response : try response.expect(200, "GET of \(path)")
     }
 }
 

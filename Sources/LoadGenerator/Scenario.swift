@@ -12,6 +12,7 @@ package enum Scenario: String, CaseIterable, Sendable {
     case listTags = "list-tags"
     case listCatalog = "list-catalog"
     case getPath = "get-path"
+    case putPath = "put-path"
 
     /// One operation, in a line of help.
     package var summary: String {
@@ -27,12 +28,13 @@ package enum Scenario: String, CaseIterable, Sendable {
         case .headManifestByDigest: "HEAD a manifest by its digest"
         case .listTags: "list all tags of one repository, page by page"
         case .listCatalog: "list all repositories, page by page"
-        case .getPath: "GET a path of any HTTP server"
+        case .getPath: "GET a path of any HTTP server; a redirect is an answer too"
+        case .putPath: "PUT new bytes to a path of any HTTP server, such as a signed URL of an object store"
         }
     }
 
     /// Whether the size of blobs makes a difference to it.
-    package var dependsOnSize: Bool { self == .pushBlob || self == .pullBlob }
+    package var dependsOnSize: Bool { [.pushBlob, .pullBlob, .putPath].contains(self) }
 }
 
 /// What scenarios work on.
@@ -40,7 +42,7 @@ package struct Material: Sendable {
     /// Bytes of a blob, for those scenarios that push or pull one.
     let blobSize: Int
     let corpus: Corpus
-    /// What ``Scenario/getPath`` gets.
+    /// What ``Scenario/getPath`` gets and ``Scenario/putPath`` puts to.
     let path: String
 
     package init(blobSize: Int, corpus: Corpus, path: String) {
@@ -71,6 +73,7 @@ extension Scenario {
         case .listTags: try ListWorkload(tagsOf: corpus, client)
         case .listCatalog: try ListWorkload(repositoriesOf: corpus, client)
         case .getPath: try GetWorkload(path: material.path, client)
+        case .putPath: try PutWorkload(material)
         }
     }
 }

@@ -13,7 +13,7 @@ package struct Registry: Sendable {
     let metrics: RegistryMetrics
     let keys: KeyPool
     let uploads: UploadSessions
-    let slots: UploadSlots
+    let slots: Slots
     let logger: Logger
 
     /// - Parameter uploadSecret: what upload ids are signed with; the same on all nodes, at least 32 random bytes.
@@ -33,7 +33,7 @@ package struct Registry: Sendable {
         self.metrics = metrics
         self.logger = logger
         keys = KeyPool(metadata: metadata)
-        slots = UploadSlots(count: policy.maximumUploadsInFlight)
+        slots = Slots(count: policy.maximumUploadsInFlight)
         uploads = UploadSessions(secret: uploadSecret, lifetime: policy.uploadLifetime)
     }
 

@@ -102,7 +102,7 @@ struct MetadataCopyTests {
                 hashState: [],
                 location: .object([2])
             )
-            try await original.save(upload)
+            try await original.save(upload, after: nil)
 
             try await MetadataCopy.make(of: path("original"), at: path("copy"))
             let copy = try await MetadataCopy(path: path("copy"))

@@ -17,7 +17,7 @@ package final class DownloadURLs: Sendable {
     }
 
     private struct Memory {
-        /// Two generations: what is asked for is kept, what was not asked for in the last one goes.
+        /// Two generations: when the young one is full, the old one goes.
         var young: [StorageKey: Made] = [:]
         var old: [StorageKey: Made] = [:]
     }

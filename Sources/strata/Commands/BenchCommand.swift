@@ -45,7 +45,7 @@ struct BenchCommand: AsyncParsableCommand {
     @Option(help: "What the names of its repositories begin with.")
     var prefix = "bench"
 
-    @Option(help: "What 'get-path' gets.")
+    @Option(help: "What 'get-path' gets and 'put-path' puts to.")
     var path = "/"
 
     @Option(help: "The server's process, to measure its CPU time and memory.")

@@ -1,8 +1,8 @@
 import Synchronization
 
-/// How many uploads receive bytes at the same time. One more waits, and with it its socket: the client is slowed down
-/// instead of being refused, which makes builds fail.
-final class UploadSlots: Sendable {
+/// How many tasks do a thing at the same time, over all that do it. One more waits, and with an upload its socket: the
+/// client is slowed down instead of being refused, which makes builds fail.
+package final class Slots: Sendable {
     private struct State {
         var free: Int
         var waiting: [CheckedContinuation<Void, Never>] = []
@@ -10,9 +10,9 @@ final class UploadSlots: Sendable {
 
     private let state: Mutex<State>
 
-    init(count: Int) { state = Mutex(State(free: count)) }
+    package init(count: Int) { state = Mutex(State(free: count)) }
 
-    func withSlot<Result>(_ body: () async throws -> Result) async throws -> Result {
+    package func withSlot<Result>(_ body: () async throws -> Result) async throws -> Result {
         await take()
         defer { give() }
         return try await body()
