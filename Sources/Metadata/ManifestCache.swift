@@ -18,7 +18,15 @@ package final class ManifestCache: Sendable {
     /// - Parameter limit: bytes of manifests that are kept at most, about.
     package init(limit: Int) { self.limit = limit / 2 }
 
-    func bytes(of digest: Digest) -> [UInt8]? {
+    /// - Parameter read: asked for what is not here, which is kept then.
+    func bytes(of digest: Digest, orElse read: () throws -> [UInt8]?) rethrows -> [UInt8]? {
+        if let known = bytes(of: digest) { return known }
+        guard let bytes = try read() else { return nil }
+        insert(bytes, for: digest)
+        return bytes
+    }
+
+    private func bytes(of digest: Digest) -> [UInt8]? {
         state.withLock { state in
             if let bytes = state.young[digest] { return bytes }
             guard let bytes = state.old[digest] else { return nil }
@@ -27,7 +35,7 @@ package final class ManifestCache: Sendable {
         }
     }
 
-    func insert(_ bytes: [UInt8], for digest: Digest) {
+    private func insert(_ bytes: [UInt8], for digest: Digest) {
         state.withLock { state in
             guard state.young[digest] == nil else { return }
             keep(bytes, digest, &state)

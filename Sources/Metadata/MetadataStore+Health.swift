@@ -28,7 +28,7 @@ extension MetadataStore {
     package func health() async throws -> DatabaseHealth {
         let facts = try await database.inspect()
         let isKnown = facts.tables.contains("schema_migration") && !facts.closedTables.contains("schema_migration")
-        let applied = isKnown ? try await schemaVersion() : 0
+        let applied = isKnown ? try await database.read { try $0.schemaVersion() } : 0
         let known = Migrations.all.last?.version ?? 0
         let schema: SchemaState =
             if applied > known {
@@ -44,12 +44,6 @@ extension MetadataStore {
             lossySettings: facts.lossySettings,
             clockAhead: .milliseconds(facts.clockAhead)
         )
-    }
-
-    private func schemaVersion() async throws -> Int64 {
-        try await database.read { db in
-            try db.run("SELECT max(version) FROM schema_migration").first?.optionalInt(0) ?? 0
-        }
     }
 
     private static func rightsFault(_ facts: DatabaseFacts, isCurrent: Bool) -> String? {

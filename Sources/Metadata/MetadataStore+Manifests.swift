@@ -22,8 +22,8 @@ extension MetadataStore {
             guard let row = try db.findManifest(reference, in: repository) else { return nil }
             let digest = row.digest(1)
             // Gone between the two questions: so is the manifest.
-            guard let bytes = try manifests.bytes(of: digest) ?? db.payload(ofManifest: row.int(0)) else { return nil }
-            manifests.insert(bytes, for: digest)
+            let found = try manifests.bytes(of: digest) { try db.payload(ofManifest: row.int(0)) }
+            guard let bytes = found else { return nil }
             let manifest = StoredManifest(digest: digest, mediaType: row.text(2), bytes: bytes)
             // What a tag or an index names is kept for longer than the window after it is let go.
             guard promising, case .digest = reference, row.int(3) < db.now + promises.window,

@@ -60,9 +60,7 @@ extension MetadataStore {
     ///
     /// - Throws: ``SchemaError``; ``SQLError`` if there is no schema at all.
     package func checkSchema() async throws {
-        let found = try await database.read { db in
-            try db.run("SELECT max(version) FROM schema_migration").first?.optionalInt(0) ?? 0
-        }
+        let found = try await database.read { try $0.schemaVersion() }
         let known = Migrations.all.last?.version ?? 0
         guard found <= known else { throw SchemaError.newer(found: found, known: known) }
     }

@@ -43,7 +43,7 @@ package struct MetadataStore: Sendable {
                         """
                 )
             )
-            let applied = try db.run("SELECT max(version) FROM schema_migration").first?.optionalInt(0) ?? 0
+            let applied = try db.schemaVersion()
             let known = Migrations.all.last?.version ?? 0
             guard applied <= known else { throw SchemaError.newer(found: applied, known: known) }
             let missing = Migrations.all.filter { $0.version > applied }
@@ -108,6 +108,11 @@ extension SQLTransaction {
             VALUES \(rows: some.map { [kind.rawValue.sqlValue, (now + delay).sqlValue, $0.sqlValue] })
             """
         }
+    }
+
+    /// The last migration that ran, 0 if none did. There must be a table of them.
+    func schemaVersion() throws -> Int64 {
+        try run("SELECT max(version) FROM schema_migration").first?.optionalInt(0) ?? 0
     }
 
     /// The id of a repository, or nil if nothing was ever pushed to it.
