@@ -64,7 +64,8 @@ let package = Package(
         .target(
             name: "Housekeeping",
             dependencies: [
-                "OCI", "Metadata", "BlobStorage", .product(name: "NIOCore", package: "swift-nio"),
+                "OCI", "Telemetry", "Metadata", "BlobStorage", .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ]
         ),

@@ -28,6 +28,9 @@ package protocol BlobStore: Sendable {
     /// Deletes an object. Deleting one that is not there is no error.
     func delete(_ key: StorageKey) async throws
 
+    /// Deletes an object of which it is not known how far an upload came with it, with all that was made for it.
+    func purge(_ key: StorageKey) async throws
+
     /// Whether a deleted object of ours can never come back: over a network, a late copy of a request may still make it.
     var deletesForGood: Bool { get }
 
@@ -55,6 +58,8 @@ package protocol BlobStore: Sendable {
 }
 
 extension BlobStore {
+    package func purge(_ key: StorageKey) async throws { try await delete(key) }
+
     /// Whether there is an object, published or not. For audits.
     package func exists(_ key: StorageKey) async throws -> Bool { try await size(of: key) != nil }
 }

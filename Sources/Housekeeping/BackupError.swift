@@ -27,7 +27,7 @@ package enum BackupError: Error, Sendable, CustomStringConvertible {
         case .objectMissing(let digest, let key, .registry):
             """
             The object \(key) of \(digest) is not there whole, so the backup was given up; the last one stays as it \
-            was. Either the backup took longer than promises.trash-hours, or the registry has lost the object: \
+            was. Either the backup took longer than promises.trash, or the registry has lost the object: \
             'strata restore-check' lists all that are missing.
             """
         case .objectMissing(let digest, let key, .backup):

@@ -6,7 +6,7 @@ import Synchronization
 /// Copies an embedded registry to a folder while it serves.
 ///
 /// The database comes first, as it is at one moment; then every object that it names. Such an object is published, so it
-/// never changes, and its key is never used again; deleted, it stays for `promises.trash-hours`. A backup that is
+/// never changes, and its key is never used again; deleted, it stays for `promises.trash`. A backup that is
 /// interrupted at any point leaves the one before it whole: objects are only added until the new database is in place.
 package struct StoreBackup: Sendable {
     private let database: String

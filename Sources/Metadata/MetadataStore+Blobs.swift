@@ -99,9 +99,7 @@ extension MetadataStore {
                 )
             }
             try db.run("DELETE FROM repo_blob WHERE id = \(link)")
-            try db.run(
-                "INSERT INTO gc_hint (kind, due_at, digest) VALUES (\(HintKind.blob.rawValue), \(db.now), \(digest))"
-            )
+            try db.hint(blobs: [digest], dueIn: 0)
         }
     }
 }

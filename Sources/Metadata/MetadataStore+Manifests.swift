@@ -25,9 +25,9 @@ extension MetadataStore {
             let found = try manifests.bytes(of: digest) { try db.payload(ofManifest: row.int(0)) }
             guard let bytes = found else { return nil }
             let manifest = StoredManifest(digest: digest, mediaType: row.text(2), bytes: bytes)
-            // What a tag or an index names is kept for longer than the window after it is let go.
+            // What a tag names, or an index that has one, is kept for longer than the window after it is let go.
             guard promising, case .digest = reference, row.int(3) < db.now + promises.window,
-                try !db.isNamed(manifest: row.int(0))
+                try !db.isTagged(manifest: row.int(0))
             else { return (manifest, nil) }
             return (manifest, row.int(0))
         }
@@ -52,11 +52,18 @@ extension MetadataStore {
             guard let repo = try db.repositoryID(repository), let manifest = try db.lockTag(tag, in: repo) else {
                 throw RegistryError.manifestUnknown(.tag(tag), in: repository)
             }
-            try condition.check(try db.digest(ofManifest: manifest), tag.text)
-            try db.run("DELETE FROM tag WHERE repo_id = \(repo) AND name = \(tag)")
+            guard let digest = try db.digest(ofManifest: manifest) else { throw SQLError.conflict }
+            try condition.check(digest, tag.text)
+            let tags = try db.run(
+                "DELETE FROM tag WHERE repo_id = \(repo) AND name = \(tag) RETURNING repo_id, name, updated_at"
+            )
+            try db.remember(tags, of: digest, keepingFor: window, reason: Self.requested)
             try db.release(manifest: manifest, keepingFor: window)
         }
     }
+
+    /// Why something was deleted that a client asked to delete.
+    static let requested = "deleted by request"
 
     /// Removes a manifest and the tags that name it. Indexes that list it stay, and list it as missing.
     ///
@@ -86,10 +93,10 @@ extension MetadataStore {
                 throw RegistryError.manifestUnknown(.digest(digest), in: repository)
             }
             // A later statement than the lock: tags that were made meanwhile go too.
-            try db.run("DELETE FROM tag WHERE manifest_id = \(id)")
+            let tags = try db.run("DELETE FROM tag WHERE manifest_id = \(id) RETURNING repo_id, name, updated_at")
+            try db.remember(tags, of: digest, keepingFor: window, reason: Self.requested)
             try db.run("UPDATE manifest_child SET child_id = NULL WHERE child_id = \(id)")
-            try db.releaseEdges(of: id, keepingFor: window)
-            try db.run("DELETE FROM manifest WHERE id = \(id)")
+            try db.forget(manifest: id, keepingFor: window, childrenFor: window, reason: Self.requested)
         }
     }
 }
@@ -123,6 +130,12 @@ extension Query {
     }
 }
 
+extension Query {
+    static func name(ofManifest id: Int64) -> Query {
+        "SELECT 1 FROM tag WHERE manifest_id = \(id) UNION ALL SELECT 1 FROM manifest_child WHERE child_id = \(id) LIMIT 1"
+    }
+}
+
 extension SQLTransaction {
     /// id, digest, media type, keep_until
     func findManifest(_ reference: Reference, in repository: RepositoryName) throws -> SQLRow? {
@@ -147,40 +160,18 @@ extension SQLTransaction {
         try run("SELECT payload FROM manifest WHERE id = \(id)").first?.bytes(0)
     }
 
-    fileprivate func isNamed(manifest id: Int64) throws -> Bool {
+    /// Whether a tag names a manifest, or an index that lists it.
+    fileprivate func isTagged(manifest id: Int64) throws -> Bool {
         try !run(
             """
-            SELECT 1 FROM tag WHERE manifest_id = \(id) UNION ALL SELECT 1 FROM manifest_child WHERE child_id = \(id) LIMIT 1
+            SELECT 1 FROM tag WHERE manifest_id = \(id) UNION ALL
+            SELECT 1 FROM manifest_child c JOIN tag t ON t.manifest_id = c.parent_id WHERE c.child_id = \(id) LIMIT 1
             """
         ).isEmpty
     }
 
-    /// A tag or an index let go of a manifest: it stays for the window, then a collector looks.
-    func release(manifest id: Int64, keepingFor window: Int64) throws {
-        try run("UPDATE manifest SET keep_until = \(now + window) WHERE id = \(id) AND keep_until < \(now + window)")
-        try hint(.manifest, [id], dueIn: window)
-    }
-
-    /// A manifest lets go of its blobs and children, each kept for the window, with a hint for each.
-    fileprivate func releaseEdges(of id: Int64, keepingFor window: Int64) throws {
-        // In the order of their ids, so that two deletions that share layers cannot wait for each other.
-        let links = try run(
-            """
-            SELECT id FROM repo_blob WHERE id IN (SELECT link_id FROM manifest_blob WHERE manifest_id = \(id))
-            ORDER BY id \(lock: .noKeyUpdate)
-            """
-        ).map { $0.int(0) }
-        try inBatches(links) {
-            """
-            UPDATE repo_blob SET lease_until = \(now + window) WHERE id IN \(list: $0) AND lease_until < \(now + window)
-            """
-        }
-        try hint(.link, links, dueIn: window)
-        let children = try run(
-            "SELECT DISTINCT child_id FROM manifest_child WHERE parent_id = \(id) AND child_id IS NOT NULL ORDER BY child_id"
-        )
-        for child in children { try release(manifest: child.int(0), keepingFor: window) }
-        try run("DELETE FROM manifest_blob WHERE manifest_id = \(id)")
-        try run("DELETE FROM manifest_child WHERE parent_id = \(id)")
+    /// Whether a tag or an index names a manifest.
+    func isNamed(manifest id: Int64) throws -> Bool {
+        try !run(.name(ofManifest: id)).isEmpty
     }
 }

@@ -135,18 +135,25 @@ extension MetadataStore {
                 query: .referrers(to: digest, in: 1, artifactType: nil, after: [], limit: 100),
                 searches: [("manifest", ["repo_id", "subject", "digest"])]
             ),
+        ] + collectorQueries()
+    }
+
+    private static func collectorQueries() -> [HotQuery] {
+        [
             HotQuery(
                 purpose: "what the collector has to look at",
-                query:
-                    "SELECT id FROM gc_hint WHERE kind = \(HintKind.link.rawValue) AND due_at <= \(Int64(1)) ORDER BY due_at LIMIT 50",
+                query: .dueHints(.link, before: 1, limit: 20),
                 searches: [("gc_hint", ["kind", "due_at"])]
             ),
             HotQuery(
                 purpose: "objects that may be deleted",
-                query: """
-                    SELECT skey FROM object_trash WHERE region = 0 AND delete_after <= \(Int64(1)) ORDER BY delete_after LIMIT 50
-                    """,
+                query: .dueTrash(before: 1, limit: 20),
                 searches: [("object_trash", ["region", "delete_after"])]
+            ),
+            HotQuery(
+                purpose: "whether a manifest has a name",
+                query: .name(ofManifest: 1),
+                searches: [("tag", ["manifest_id"]), ("manifest_child", ["child_id"])]
             ),
         ]
     }

@@ -65,7 +65,7 @@ extension Query {
 
 extension SQLTransaction {
     /// The links of the blobs that a manifest lists, locked against collection.
-    fileprivate func lockBlobs(of manifest: Manifest, in repo: Int64) throws -> [Int64] {
+    func lockBlobs(of manifest: Manifest, in repo: Int64) throws -> [Int64] {
         let digests = Array(Set(manifest.blobs.map(\.digest)))
         guard !digests.isEmpty else { return [] }
         var held: [Digest: (link: Int64, size: Int64)] = [:]
@@ -89,7 +89,7 @@ extension SQLTransaction {
         return held.values.map(\.link)
     }
 
-    fileprivate func lockChildren(of push: ManifestPush, in repo: Int64) throws -> [Digest: Int64] {
+    func lockChildren(of push: ManifestPush, in repo: Int64) throws -> [Digest: Int64] {
         var held: [Digest: Int64] = [:]
         for some in Array(Set(push.manifest.children.map(\.digest))).chunked(by: maximumListLength) {
             let rows = try run(
@@ -125,7 +125,7 @@ extension SQLTransaction {
 
     /// - Returns: the row's id and whether it is new. An old row keeps its bytes and its media type: they are what its
     ///   digest was first pushed as.
-    fileprivate func insert(_ manifest: Manifest, in repo: Int64, _ promises: Promises) throws -> (Int64, isNew: Bool) {
+    func insert(_ manifest: Manifest, in repo: Int64, _ promises: Promises) throws -> (Int64, isNew: Bool) {
         let type = try mediaTypeID(manifest.mediaType)
         let artifactType = try manifest.artifactType.map { try mediaTypeID($0) }
         let inserted = try run(
@@ -165,7 +165,7 @@ extension SQLTransaction {
         return id
     }
 
-    fileprivate func insertEdges(
+    func insertEdges(
         from id: Int64,
         of manifest: Manifest,
         in repo: Int64,

@@ -93,23 +93,7 @@ package enum SchemaError: Error, Hashable, CustomStringConvertible {
     package var description: String { "\(finding). \(advice)." }
 }
 
-/// What a collector should look at later.
-enum HintKind: Int64 {
-    case manifest = 1
-    case link = 2
-    case blob = 3
-}
-
 extension SQLTransaction {
-    func hint(_ kind: HintKind, _ refs: [Int64], dueIn delay: Int64) throws {
-        try inBatches(refs) { some in
-            """
-            INSERT INTO gc_hint (kind, due_at, ref)
-            VALUES \(rows: some.map { [kind.rawValue.sqlValue, (now + delay).sqlValue, $0.sqlValue] })
-            """
-        }
-    }
-
     /// The last migration that ran, 0 if none did. There must be a table of them.
     func schemaVersion() throws -> Int64 {
         try run("SELECT max(version) FROM schema_migration").first?.optionalInt(0) ?? 0

@@ -7,16 +7,19 @@ package struct Promises: Sendable {
     package let window: Int64
     /// How long an unpublished upload keeps its key.
     package let upload: Int64
+    /// How long a blob that no repository holds any more is kept, for the next push that brings it.
+    package let blobDelay: Int64
     /// How long the bytes of a key that nothing names any more stay readable.
     package let trash: Int64
 
     /// How long an object that is to be deleted is one process's to delete.
     static let claim: Int64 = 10 * 60_000
 
-    package init(lease: Duration, window: Duration, upload: Duration, trash: Duration) {
+    package init(lease: Duration, window: Duration, upload: Duration, blobDelay: Duration, trash: Duration) {
         self.lease = lease.milliseconds
         self.window = window.milliseconds
         self.upload = upload.milliseconds
+        self.blobDelay = blobDelay.milliseconds
         self.trash = trash.milliseconds
     }
 
@@ -24,6 +27,7 @@ package struct Promises: Sendable {
         lease: .seconds(12 * 3600),
         window: .seconds(6 * 3600),
         upload: .seconds(24 * 3600),
+        blobDelay: .seconds(15 * 60),
         trash: .seconds(2 * 3600)
     )
 }

@@ -16,16 +16,20 @@ final class KeyPool: Sendable {
     /// Keys in one write.
     private static let batch = 64
     /// After this a key is left to the collector: its upload might outlive the key's time in the trash.
-    private static let maximumAge = Duration.seconds(3600)
+    private let maximumAge: Duration
 
-    init(metadata: MetadataStore) { self.metadata = metadata }
+    /// - Parameter uploadLifetime: how long a key stays in the trash before it is deleted.
+    init(metadata: MetadataStore, uploadLifetime: Duration) {
+        self.metadata = metadata
+        maximumAge = min(.seconds(3600), uploadLifetime / 4)
+    }
 
     func take() async throws -> StorageKey {
         if let key = popFresh() { return key }
         let made = (0..<Self.batch).map { _ in StorageKey.random() }
         try await metadata.registerKeys(made.map(\.bytes))
         state.withLock { state in
-            if ContinuousClock.now - state.madeAt > Self.maximumAge { state.keys = [] }
+            if ContinuousClock.now - state.madeAt > maximumAge { state.keys = [] }
             if state.keys.isEmpty { state.madeAt = .now }
             state.keys += made.dropFirst()
         }
@@ -34,7 +38,7 @@ final class KeyPool: Sendable {
 
     private func popFresh() -> StorageKey? {
         state.withLock { state in
-            ContinuousClock.now - state.madeAt > Self.maximumAge ? nil : state.keys.popLast()
+            ContinuousClock.now - state.madeAt > maximumAge ? nil : state.keys.popLast()
         }
     }
 }

@@ -32,7 +32,7 @@ package struct Registry: Sendable {
         self.downloads = downloads
         self.metrics = metrics
         self.logger = logger
-        keys = KeyPool(metadata: metadata)
+        keys = KeyPool(metadata: metadata, uploadLifetime: policy.uploadLifetime)
         slots = Slots(count: policy.maximumUploadsInFlight)
         uploads = UploadSessions(secret: uploadSecret, lifetime: policy.uploadLifetime)
     }

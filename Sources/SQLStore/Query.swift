@@ -39,6 +39,8 @@ package enum RowLock: String, Sendable {
     case keyShare = "FOR KEY SHARE"
     case noKeyUpdate = "FOR NO KEY UPDATE"
     case update = "FOR UPDATE"
+    /// Finds only rows that nobody else has locked, and never waits.
+    case updateUnlessLocked = "FOR UPDATE SKIP LOCKED"
 }
 
 /// One SQL statement and its bound values. Written as a string literal: an interpolated value becomes `$1`, `$2`, …
@@ -111,6 +113,9 @@ package struct Query: Sendable, ExpressibleByStringInterpolation {
                 sql += ")"
             }
         }
+
+        /// A word of an engine's own, from a ``SQLDialect``.
+        package mutating func appendInterpolation(word: StaticString) { sql += "\(word)" }
 
         /// A locking clause. Written as a comment, which SQLite skips and the PostgreSQL driver opens.
         ///

@@ -66,6 +66,8 @@ extension SQLTransaction {
 package struct SQLDialect: Sendable {
     /// A key that the engine counts up and never gives twice.
     package let identity: String
+    /// What stands before VALUES where such a key is given all the same.
+    package let givenIdentity: StaticString
     package let bytes: String
     package let integer: String
     /// Text that is compared byte by byte, the order that the specification asks for in lists.
@@ -89,6 +91,8 @@ package struct SQLDialect: Sendable {
     /// Finds table, name and, in their order, the columns of each index. Where this is nil, a plan names the columns itself;
     /// elsewhere it may choose another index that does as well for the rows that there are.
     package let indexes: Query?
+    /// Finds the server's line of history, which changes with a failover; nil where there can be none.
+    package let epoch: Query?
     /// How many batches of uploads are worth committing at the same time.
     package let concurrentBatches: Int
 }

@@ -53,7 +53,10 @@ package final class Counter: MetricFamily {
         values.withLock { $0[labelValues, default: 0] += amount }
     }
 
-    package func set(_ value: Int64) { values.withLock { $0[[]] = value } }
+    package func set(_ value: Int64, _ labelValues: String...) {
+        precondition(labelValues.count == labels.count, "\(name) has the labels \(labels)")
+        values.withLock { $0[labelValues] = value }
+    }
 
     package var value: Int64 { values.withLock { $0[[]] ?? 0 } }
 

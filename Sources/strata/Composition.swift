@@ -46,6 +46,7 @@ struct Composition {
             lease: configuration.promises.lease,
             window: configuration.promises.window,
             upload: configuration.uploads.sessionLifetime,
+            blobDelay: configuration.promises.blobDelay,
             trash: configuration.promises.trash
         )
         let batches = metrics.histogram(
@@ -134,6 +135,29 @@ struct Composition {
     static func folderCheckup(_ configuration: Configuration) -> FolderCheckup? {
         let isUsed = configuration.metadata == .sqlite || configuration.blobs == .files
         return isUsed ? FolderCheckup(configuration.data) : nil
+    }
+
+    /// - Parameter isWaitedFor: whether somebody waits for it to be done, instead of it being done beside other work.
+    func collector(isWaitedFor: Bool, _ metrics: CollectorMetrics?) -> Collector {
+        Collector(
+            metadata: metadata,
+            blobs: blobs,
+            pace: isWaitedFor ? .unlimited : Pace(percent: configuration.collection.share),
+            metrics: metrics,
+            untaggedRules: { { _ in nil } },
+            logger: logger
+        )
+    }
+
+    func collectorService() -> CollectorService {
+        let metrics = CollectorMetrics(metrics)
+        return CollectorService(
+            collector(isWaitedFor: false, metrics),
+            metadata: metadata,
+            metrics: metrics,
+            interval: configuration.collection.interval,
+            logger: logger
+        )
     }
 
     func verifier() -> StoreVerifier { StoreVerifier(metadata: metadata, blobs: blobs) }

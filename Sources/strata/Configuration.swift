@@ -25,6 +25,7 @@ struct Configuration: Hashable, Sendable {
     var manifests = Manifests()
     var uploads = Uploads()
     var promises = Promises()
+    var collection = Collection()
     var log = Log()
 
     enum Durability: String, CaseIterable, Sendable {
@@ -99,9 +100,9 @@ struct Configuration: Hashable, Sendable {
         var proxyNetworks: [NetworkRange] = []
         /// `downloads.trusted-proxies`: whose `X-Forwarded-For` is believed; default none.
         var trustedProxies: [NetworkRange] = []
-        /// `downloads.url-minutes`: how long a signed URL is good for; default 20 min.
+        /// `downloads.url-lifetime`: how long a signed URL is good for; default 20 min.
         var lifetime = Duration.seconds(20 * 60)
-        /// `downloads.longest-minutes`: how long a download may take; default 60 min.
+        /// `downloads.longest`: how long a download may take; default 60 min.
         var longest = Duration.seconds(60 * 60)
         /// `downloads.cdn-url`: what stands before a key at the CDN; default none, the object store itself.
         var cdnURL: String?
@@ -157,17 +158,28 @@ struct Configuration: Hashable, Sendable {
         var maximumSize: Int64?
         /// `uploads.max-in-flight`: most uploads whose bytes are received at a time; default 1000.
         var maximumInFlight = 1000
-        /// `uploads.session-hours`: how long an upload session may rest between two requests; default 24 h.
+        /// `uploads.session`: how long an upload session may rest between two requests; default 24 h.
         var sessionLifetime = Duration.seconds(24 * 3600)
     }
 
     struct Promises: Hashable, Sendable {
-        /// `promises.lease-hours`: how long new content is kept without a reference; default 12 h.
+        /// `promises.lease`: how long new content is kept without a reference; default 12 h.
         var lease = Duration.seconds(12 * 3600)
-        /// `promises.window-hours`: how long every successful answer stays true; default 6 h, at most ``lease``.
+        /// `promises.window`: how long every successful answer stays true; default 6 h, at most ``lease``.
         var window = Duration.seconds(6 * 3600)
-        /// `promises.trash-hours`: how long deleted bytes stay readable; default 2 h.
+        /// `promises.blob-delay`: how long a blob that no repository holds is kept; default 15 min.
+        var blobDelay = Duration.seconds(15 * 60)
+        /// `promises.trash`: how long deleted bytes stay readable; default 2 h.
         var trash = Duration.seconds(2 * 3600)
+    }
+
+    struct Collection: Hashable, Sendable {
+        /// `gc.enabled`: whether this process collects; default true.
+        var isEnabled = true
+        /// `gc.interval`: how long the collector rests when nothing is left to do; default 10 s.
+        var interval = Duration.seconds(10)
+        /// `gc.share-percent`: how much of its time it works while there is something to do; default 25.
+        var share = 25
     }
 
     struct Log: Hashable, Sendable {
@@ -233,15 +245,15 @@ extension Configuration {
         }
         if blobs == .s3, downloads.lifetime + downloads.longest >= promises.trash {
             refuse(
-                ["downloads.url-minutes", "downloads.longest-minutes", "promises.trash-hours"],
-                "downloads.url-minutes and downloads.longest-minutes together must be less than promises.trash-hours: "
+                ["downloads.url-lifetime", "downloads.longest", "promises.trash"],
+                "downloads.url-lifetime and downloads.longest together must be less than promises.trash: "
                     + "a client that was sent to a deleted object must be able to finish reading it."
             )
         }
         if promises.window > promises.lease {
             refuse(
-                ["promises.window-hours", "promises.lease-hours"],
-                "promises.window-hours is more than promises.lease-hours; "
+                ["promises.window", "promises.lease"],
+                "promises.window is more than promises.lease; "
                     + "a lease must last for at least the window that every answer promises."
             )
         }

@@ -1,7 +1,7 @@
 extension ConfigurationKey {
     /// Every key, in the order in which they are shown. The only list: files, variables, options and
     /// `docs/configuration.md` follow it.
-    static let all = server + postgres + s3 + downloads + http + manifests + uploads + promises + log
+    static let all = server + postgres + s3 + downloads + http + manifests + uploads + promises + collection + log
 
     private static let server = [
         ConfigurationKey(
@@ -155,37 +155,74 @@ extension ConfigurationKey {
             "Most uploads whose bytes are received at a time. Further ones wait; none is refused."
         ),
         ConfigurationKey(
-            "uploads.session-hours",
+            "uploads.session",
             \.uploads.sessionLifetime,
-            .hours(1...8760),
+            .time(atLeast: 1),
             "How long an upload session may rest between two requests before it can no longer be continued."
         ),
     ]
 
     private static let promises = [
         ConfigurationKey(
-            "promises.lease-hours",
+            "promises.lease",
             \.promises.lease,
-            .hours(1...8760),
+            .time(atLeast: 1),
             """
             How long an uploaded or mounted blob, or a manifest without a tag, is kept although nothing refers to it \
             yet: the time that a push has to finish.
             """
         ),
         ConfigurationKey(
-            "promises.window-hours",
+            "promises.window",
             \.promises.window,
-            .hours(1...8760),
+            .time(atLeast: 1),
             """
             How long every successful answer about a blob or a manifest stays true. A client that saw it exist need \
-            not push it again within this time. At most `promises.lease-hours`.
+            not push it again within this time. At most `promises.lease`.
             """
         ),
         ConfigurationKey(
-            "promises.trash-hours",
+            "promises.blob-delay",
+            \.promises.blobDelay,
+            .time(atLeast: 1),
+            """
+            How long a blob is kept that no repository holds any more, so that the next push of it need not send its \
+            bytes.
+            """
+        ),
+        ConfigurationKey(
+            "promises.trash",
             \.promises.trash,
-            .hours(2...8760),
+            .time(atLeast: 1),
             "How long the bytes of deleted content stay on disk, so that downloads that have begun can end."
+        ),
+    ]
+
+    private static let collection = [
+        ConfigurationKey(
+            "gc.enabled",
+            \.collection.isEnabled,
+            .boolean,
+            """
+            Reclaim in this process what nothing refers to any more. Any number of processes of a fleet may; where none \
+            does, `strata gc run` has to be run in its place.
+            """
+        ),
+        ConfigurationKey(
+            "gc.interval",
+            \.collection.interval,
+            .time(atLeast: 1),
+            "How long the collector rests when there is nothing left to do."
+        ),
+        ConfigurationKey(
+            "gc.share-percent",
+            \.collection.share,
+            .number(1...100, unit: "percent"),
+            """
+            How much of the time the collector works while there is something to do. It works in transactions of \
+            milliseconds and rests after each in proportion to what it took, so the slower the database is, the less is \
+            asked of it.
+            """
         ),
     ]
 

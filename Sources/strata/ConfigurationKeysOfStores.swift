@@ -141,16 +141,16 @@ extension ConfigurationKey {
             "Proxies whose `X-Forwarded-For` says who the client is. Others are taken for the client themselves."
         ),
         ConfigurationKey(
-            "downloads.url-minutes",
+            "downloads.url-lifetime",
             \.downloads.lifetime,
-            .minutes(1...1440),
+            .time(atLeast: 1),
             "How long a signed URL is good for. A download that has begun by then goes on."
         ),
         ConfigurationKey(
-            "downloads.longest-minutes",
+            "downloads.longest",
             \.downloads.longest,
-            .minutes(1...10_080),
-            "How long one download may take. Deleted content stays readable for that long: see `promises.trash-hours`."
+            .time(atLeast: 1),
+            "How long one download may take. Deleted content stays readable for that long: see `promises.trash`."
         ),
         ConfigurationKey(
             "downloads.cdn-url",

@@ -43,9 +43,30 @@ extension ConfigurationValueForm where Value == Int64? {
 extension ConfigurationValueForm where Value == Duration {
     static func seconds(_ range: ClosedRange<Int>) -> Self { whole(1, of: "seconds", range) }
 
-    static func minutes(_ range: ClosedRange<Int>) -> Self { whole(60, of: "minutes", range) }
-
-    static func hours(_ range: ClosedRange<Int>) -> Self { whole(3600, of: "hours", range) }
+    /// A whole number with its unit, as `90s`, `15m`, `12h` or `30d`.
+    ///
+    /// - Parameter least: seconds.
+    static func time(atLeast least: Int) -> Self {
+        let units: [(letter: Character, seconds: Int)] = [("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)]
+        let longest = 3650 * 86_400
+        @Sendable func format(_ seconds: Int) -> String {
+            let unit = units.first { seconds % $0.seconds == 0 } ?? units[3]
+            return "\(seconds / unit.seconds)\(unit.letter)"
+        }
+        return Self(
+            expected: "a time of at least \(format(least)), as 90s, 15m, 12h or 30d",
+            unit: nil,
+            isLiteral: false,
+            parse: { text in
+                guard let unit = units.first(where: { $0.letter == text.last }), let count = Int(text.dropLast()),
+                    case let (seconds, overflows) = count.multipliedReportingOverflow(by: unit.seconds), !overflows,
+                    (least...longest).contains(seconds)
+                else { return nil }
+                return .seconds(seconds)
+            },
+            format: { format(Int($0.components.seconds)) }
+        )
+    }
 
     private static func whole(_ secondsPerUnit: Int, of unit: String, _ range: ClosedRange<Int>) -> Self {
         let number = ConfigurationValueForm<Int>.number(range, unit: unit)

@@ -13,7 +13,8 @@ struct Strata: AsyncParsableCommand {
             """,
         version: Version.current,
         subcommands: [
-            ServeCommand.self, DoctorCommand.self, ImportCommand.self, VerifyCommand.self, BackupCommand.self,
+            ServeCommand.self, DoctorCommand.self, ImportCommand.self, VerifyCommand.self, CollectCommand.self,
+            BackupCommand.self,
             RestoreCommand.self, RestoreCheckCommand.self, MigrateCommand.self, ConfigCommand.self, BenchCommand.self,
             VersionCommand.self,
         ]

@@ -43,8 +43,8 @@ struct ConfigurationTests {
     @Test("turns hours and seconds into durations, and 0 bytes into no limit")
     func hasTypedValues() throws {
         let configuration = try load(
-            "uploads.session-hours=2",
-            "promises.lease-hours=7",
+            "uploads.session=2h",
+            "promises.lease=7h",
             "http.idle-seconds=90",
             "uploads.max-bytes=0",
             "manifests.sparse-indexes=True",
@@ -63,7 +63,7 @@ struct ConfigurationTests {
 
     @Test("shows each value as it could be set again")
     func showsWhatWasSet() throws {
-        let settings = ["uploads.max-bytes": "5000000000", "promises.window-hours": "3", "listen": "[::1]:80"]
+        let settings = ["uploads.max-bytes": "5000000000", "promises.window": "3h", "listen": "[::1]:80"]
         let loaded = try load(settings.map { "\($0)=\($1)" })
         for (name, value) in settings {
             #expect(ConfigurationKey.named(name)?.text(in: loaded.configuration) == value)
@@ -79,16 +79,17 @@ struct ConfigurationTests {
         ("s3.equal-parts", "false"), ("s3.credentials", "auto"), ("s3.access-key-id", ""),
         ("s3.secret-access-key", ""), ("s3.connections", "128"), ("s3.upload-memory-bytes", "1073741824"),
         ("downloads.redirect", "true"), ("downloads.redirect-from-bytes", "1048576"),
-        ("downloads.proxy-networks", ""), ("downloads.trusted-proxies", ""), ("downloads.url-minutes", "20"),
-        ("downloads.longest-minutes", "60"), ("downloads.cdn-url", ""), ("downloads.cdn-signature", "hmac"),
+        ("downloads.proxy-networks", ""), ("downloads.trusted-proxies", ""), ("downloads.url-lifetime", "20m"),
+        ("downloads.longest", "1h"), ("downloads.cdn-url", ""), ("downloads.cdn-signature", "hmac"),
         ("downloads.cdn-key-id", ""), ("downloads.cdn-key", ""),
         ("tls.certificate", ""), ("tls.key", ""),
         ("http.allow-plain", "false"), ("http.max-connections", "4096"), ("http.max-header-bytes", "65536"),
         ("http.idle-seconds", "60"), ("http.drain-seconds", "30"),
         ("manifests.max-bytes", "4194304"), ("manifests.max-references", "10000"),
         ("manifests.cache-bytes", "33554432"), ("manifests.sparse-indexes", "false"),
-        ("uploads.max-bytes", "0"), ("uploads.max-in-flight", "1000"), ("uploads.session-hours", "24"),
-        ("promises.lease-hours", "12"), ("promises.window-hours", "6"), ("promises.trash-hours", "2"),
+        ("uploads.max-bytes", "0"), ("uploads.max-in-flight", "1000"), ("uploads.session", "1d"),
+        ("promises.lease", "12h"), ("promises.window", "6h"), ("promises.blob-delay", "15m"),
+        ("promises.trash", "2h"), ("gc.enabled", "true"), ("gc.interval", "10s"), ("gc.share-percent", "25"),
         ("log.level", "info"), ("log.format", "text"),
     ]
 }
@@ -290,8 +291,7 @@ struct WrongConfigurationTests {
             ("http.max-connections", 1, 1_000_000), ("http.max-header-bytes", 1024, 1_048_576),
             ("http.idle-seconds", 1, 86_400), ("http.drain-seconds", 0, 3600),
             ("manifests.max-bytes", 1, 67_108_864), ("manifests.max-references", 1, 1_000_000),
-            ("uploads.max-in-flight", 1, 100_000), ("uploads.session-hours", 1, 8760),
-            ("promises.trash-hours", 2, 8760),
+            ("uploads.max-in-flight", 1, 100_000), ("gc.share-percent", 1, 100),
         ]
     )
     func keepsBounds(_ name: String, _ least: Int, _ most: Int) throws {
@@ -303,12 +303,33 @@ struct WrongConfigurationTests {
     }
 
     @Test(
+        "takes a time with its unit, and shows it in the largest that fits",
+        arguments: [("90s", "90s"), ("120s", "2m"), ("24h", "1d"), ("36h", "36h"), ("3650d", "3650d")]
+    )
+    func times(_ written: String, _ shown: String) throws {
+        let key = try #require(ConfigurationKey.named("promises.lease"))
+        var configuration = Configuration()
+        #expect(key.set(written, in: &configuration))
+        #expect(key.text(in: configuration) == shown)
+    }
+
+    @Test(
+        "refuses what is no time",
+        arguments: ["", "7", "h", "0s", "-1h", "1.5h", "1w", "3651d", "9223372036854775807d"]
+    )
+    func noTimes(_ text: String) throws {
+        let key = try #require(ConfigurationKey.named("promises.lease"))
+        var configuration = Configuration()
+        #expect(!key.set(text, in: &configuration))
+    }
+
+    @Test(
         "is refused for values of another type",
         arguments: [
             "http.max-connections=", "http.max-connections=1.5", "http.max-connections=1e3", "http.max-connections= 5",
             "http.max-connections=99999999999999999999", "uploads.max-bytes=-1", "uploads.max-bytes=5GiB",
             "manifests.sparse-indexes=yes", "manifests.sparse-indexes=1", "log.level=verbose", "log.level=INFO",
-            "log.format=xml", "durability=none", "data=", "uploads.session-hours=12h",
+            "log.format=xml", "durability=none", "data=", "uploads.session=12",
             "listen=", "listen=5000", "listen=:5000", "listen=127.0.0.1", "listen=127.0.0.1:", "listen=127.0.0.1:65536",
             "listen=127.0.0.1:-1", "listen=300.0.0.1:5000", "listen=::1:5000", "listen=[::g]:5000", "listen=a b:5000",
             "external-url=registry.example.com", "external-url=ftp://registry", "external-url=https://",
@@ -394,8 +415,8 @@ struct ContradictionTests {
 
     @Test("is a window longer than the lease")
     func keepsTheWindowWithinTheLease() throws {
-        #expect(problems { try load("promises.window-hours=13") }.count == 1)
-        #expect(try load("promises.window-hours=12").configuration.promises.window == .seconds(43_200))
+        #expect(problems { try load("promises.window=13h") }.count == 1)
+        #expect(try load("promises.window=12h").configuration.promises.window == .seconds(43_200))
     }
 }
 

@@ -248,7 +248,7 @@ def test_an_object_that_the_registry_has_lost_fails_the_backup_and_keeps_the_las
     (path,) = [p for p in pathlib.Path(server.data, "objects").rglob("*") if p.is_file() and p.stat().st_size == 60_000]
     path.unlink()
     failed = strata("backup", "--data", server.data, "--to", tmp_path / "backup")
-    assert failed.returncode != 0 and lost in failed.stderr and "promises.trash-hours" in failed.stderr
+    assert failed.returncode != 0 and lost in failed.stderr and "promises.trash" in failed.stderr
     with restored(tmp_path / "backup", tmp_path / "data") as copy:
         assert_pulls(copy, "a", "v1", body)
 

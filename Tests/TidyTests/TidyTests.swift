@@ -59,7 +59,7 @@ struct TidyTests {
         "Metadata": ["OCI", "SQLStore"],
         "BlobStorage": ["OCI"],
         "Access": ["OCI"], "RegistryCore": ["OCI", "Telemetry", "Metadata", "BlobStorage", "Access"],
-        "Housekeeping": ["OCI", "Metadata", "BlobStorage"],
+        "Housekeeping": ["OCI", "Telemetry", "Metadata", "BlobStorage"],
         "Importing": ["HTTPSyntax", "OCI", "Metadata", "BlobStorage", "Access", "RegistryCore"],
         "HTTPAPI": ["HTTPSyntax", "OCI", "Telemetry", "Metadata", "BlobStorage", "Access", "RegistryCore"],
     ]

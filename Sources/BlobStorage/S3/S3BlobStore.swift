@@ -59,6 +59,17 @@ package struct S3BlobStore: BlobStore, ObjectURLSigner {
         try await delete(progress.key)
     }
 
+    /// Asks for the uploads of one key, which only abandoned ones need.
+    package func purge(_ key: StorageKey) async throws {
+        let xml = try await client.send(.GET, nil, [("prefix", client.configuration.name(of: key)), ("uploads", "")])
+            .text
+        for upload in XMLText.elements("Upload", in: xml) {
+            guard let id = XMLText.first("UploadId", in: upload) else { continue }
+            try await abort(id, of: key)
+        }
+        try await delete(key)
+    }
+
     func abort(_ upload: String, of key: StorageKey) async throws {
         let name = client.configuration.name(of: key)
         _ = try await client.send(.DELETE, name, [("uploadId", upload)], accepts: [404])

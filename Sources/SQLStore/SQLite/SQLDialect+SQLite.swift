@@ -1,6 +1,7 @@
 extension SQLDialect {
     static let sqlite = SQLDialect(
         identity: "INTEGER PRIMARY KEY AUTOINCREMENT",
+        givenIdentity: "",
         bytes: "BLOB",
         integer: "INTEGER",
         text: "TEXT",
@@ -13,6 +14,7 @@ extension SQLDialect {
         scan: "SCAN ",
         search: "SEARCH ",
         indexes: nil,
+        epoch: nil,
         concurrentBatches: 1
     )
 }

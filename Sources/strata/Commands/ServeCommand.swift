@@ -52,6 +52,10 @@ struct ServeCommand: AsyncParsableCommand {
                     }
                 }
             }
+            if configuration.collection.isEnabled {
+                let collector = composition.collectorService()
+                group.addTask { await collector.run() }
+            }
             try await server.run(
                 host: configuration.listen.host.text,
                 port: configuration.listen.port,

@@ -1,0 +1,53 @@
+package import Metadata
+package import Telemetry
+
+/// What the collector tells of itself.
+package struct CollectorMetrics: Sendable {
+    private let collected: Counter
+    private let reclaimed: Counter
+    let failures: Counter
+    private let lag: Counter
+    private let pendingObjects: Counter
+    private let pendingBytes: Counter
+    private let oldest: Counter
+
+    package init(_ metrics: Metrics) {
+        collected = metrics.counter(
+            "strata_gc_collected_total",
+            help: "Rows and objects that the collector of this process removed, by what they were.",
+            labels: ["kind"]
+        )
+        reclaimed = metrics.counter(
+            "strata_gc_reclaimed_bytes_total",
+            help: "Bytes of manifests, small blobs and objects that the collector of this process removed."
+        )
+        failures = metrics.counter(
+            "strata_gc_failures_total",
+            help: "Deletions and rounds of the collector that failed and are tried again."
+        )
+        lag = metrics.gauge(
+            "strata_gc_lag_seconds",
+            help: "For how long the oldest entry that is due has waited, by queue.",
+            labels: ["queue"]
+        )
+        pendingObjects = metrics.gauge("strata_gc_pending_objects", help: "Objects that wait to be deleted.")
+        pendingBytes = metrics.gauge("strata_gc_pending_bytes", help: "Their bytes, as far as those are known.")
+        oldest = metrics.gauge(
+            "strata_gc_oldest_trash_seconds",
+            help: "For how long the oldest object could have been deleted."
+        )
+    }
+
+    func count(_ done: Collected, _ kind: String) {
+        guard done.removed > 0 else { return }
+        collected.add(Int64(done.removed), kind)
+        reclaimed.add(done.bytes)
+    }
+
+    package func show(_ status: CollectionStatus) {
+        for (queue, milliseconds) in status.lag { lag.set(milliseconds / 1000, queue.rawValue) }
+        pendingObjects.set(status.pendingObjects)
+        pendingBytes.set(status.pendingBytes)
+        oldest.set(status.oldestTrash / 1000)
+    }
+}

@@ -1,0 +1,59 @@
+import Telemetry
+package import Logging
+package import Metadata
+
+/// Collects for as long as a server runs.
+package struct CollectorService: Sendable {
+    private let collector: Collector
+    private let metadata: MetadataStore
+    private let metrics: CollectorMetrics
+    private let interval: Duration
+    private let logger: Logger
+
+    /// How often the trash is summed up for the metrics, which reads all of it.
+    private static let statusInterval = Duration.seconds(60)
+
+    /// - Parameter interval: how long it rests when nothing is left to do, and after a failure.
+    package init(
+        _ collector: Collector,
+        metadata: MetadataStore,
+        metrics: CollectorMetrics,
+        interval: Duration,
+        logger: Logger
+    ) {
+        (self.collector, self.metadata, self.metrics) = (collector, metadata, metrics)
+        (self.interval, self.logger) = (interval, logger)
+    }
+
+    /// Returns when its task is cancelled. A failure costs a round and nothing else: readiness does not depend on it.
+    package func run() async {
+        var summedUp: ContinuousClock.Instant?
+        while !Task.isCancelled {
+            do {
+                let report = try await collector.run()
+                if report.bytes > 0 { log(report) }
+                let isDue = summedUp.map { $0.duration(to: .now) > Self.statusInterval } ?? true
+                if isDue {
+                    metrics.show(try await metadata.collectionStatus(countsTrash: true))
+                    summedUp = .now
+                }
+            } catch is CancellationError {
+                return
+            } catch {
+                metrics.failures.add()
+                logger.warning("a round of the collector failed; the next one goes on", metadata: ["error": "\(error)"])
+            }
+            try? await Task.sleep(for: interval)  // cancelled: the loop ends
+        }
+    }
+
+    private func log(_ report: CollectionReport) {
+        logger.info(
+            "reclaimed",
+            metadata: [
+                "bytes": "\(report.bytes)", "objects": "\(report.objects.removed)", "blobs": "\(report.blobs.removed)",
+                "manifests": "\(report.manifests.removed)",
+            ]
+        )
+    }
+}

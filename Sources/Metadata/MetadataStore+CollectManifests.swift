@@ -1,0 +1,172 @@
+package import OCI
+import SQLStore
+
+/// When a manifest without a name goes.
+package struct UntaggedRule: Hashable, Sendable {
+    /// How long nothing may have named, pushed or promised it. Milliseconds.
+    package let age: Int64
+    /// What is written down as the reason.
+    package let reason: String
+
+    package init(age: Int64, reason: String) { (self.age, self.reason) = (age, reason) }
+}
+
+extension MetadataStore {
+    /// A transaction of a collector. Its questions are asked of an index even where most rows of a table would match: a
+    /// layer that a million manifests share is the one that a planner would read a whole table for.
+    func collecting<Result: Sendable>(_ body: @escaping @Sendable (any SQLTransaction) throws -> Result) async throws
+        -> Result
+    {
+        let settings = database.dialect.planSettings
+        return try await database.write { db in
+            for setting in settings { try db.run(setting) }
+            return try body(db)
+        }
+    }
+
+    /// Looks at manifests that something let go of. One goes if its repository has a rule for such manifests, and is
+    /// looked at again if it is too young for it.
+    ///
+    /// At most one is removed in a transaction: two that share layers would else wait for each other.
+    ///
+    /// - Parameters:
+    ///   - limit: most hints that are worked off.
+    ///   - rule: what holds in a repository; nil if such manifests stay there for ever.
+    package func collectReleasedManifests(
+        limit: Int,
+        rule: @escaping @Sendable (RepositoryName) -> UntaggedRule?
+    ) async throws -> Collected {
+        let window = promises.window
+        return try await collecting { db in
+            let hints = try db.dueHints(.manifest, limit: limit)
+            let names = try db.repositories(ofManifests: hints.map { $0.int(1) })
+            let ruled = hints.filter { names[$0.int(1)].flatMap(rule) != nil }
+            let chosen = ruled.first
+            let done =
+                hints.filter { hint in !ruled.contains { $0.int(0) == hint.int(0) } } + [chosen].compactMap(\.self)
+            try db.drop(hints: done.map { $0.int(0) })
+            var collected = Collected(hints: done.count)
+            guard let chosen, let rule = names[chosen.int(1)].flatMap(rule) else { return collected }
+            collected += try db.collect(manifest: chosen.int(1), .manifest, reason: rule.reason, window) { manifest in
+                // Every promise and every name that it lost has put keep_until a window ahead, or further.
+                max(manifest.keepUntil, manifest.keepUntil - window + rule.age, manifest.createdAt + rule.age)
+            }
+            return collected
+        }
+    }
+
+    /// Removes one manifest that a rule let go of, unless something names it again. What it named goes the same way.
+    package func collectCondemnedManifest() async throws -> Collected {
+        let window = promises.window
+        return try await collecting { db in
+            guard let hint = try db.dueHints(.condemned, limit: 1).first else { return Collected() }
+            try db.drop(hints: [hint.int(0)])
+            var collected = Collected(hints: 1)
+            let reason = hint.optionalText(3) ?? ""
+            collected += try db.collect(manifest: hint.int(1), .condemned, reason: reason, window) { $0.keepUntil }
+            return collected
+        }
+    }
+}
+
+/// A manifest's row, locked.
+struct LockedManifest: Sendable {
+    let id: Int64
+    let repo: Int64
+    let digest: Digest
+    let subject: Digest?
+    let createdAt: Int64
+    let keepUntil: Int64
+    /// Bytes of its payload.
+    let size: Int64
+}
+
+extension SQLTransaction {
+    /// Removes a manifest if nothing needs it and it is due, and else looks again when it is.
+    ///
+    /// - Parameters:
+    ///   - kind: of the hint that led here.
+    ///   - due: when it may go.
+    fileprivate func collect(
+        manifest id: Int64,
+        _ kind: HintKind,
+        reason: String,
+        _ window: Int64,
+        due: (LockedManifest) -> Int64
+    ) throws -> Collected {
+        guard let manifest = try lockManifest(id) else {
+            // It is gone, or somebody is about to refer to it.
+            let exists = try !run("SELECT 1 FROM manifest WHERE id = \(id)").isEmpty
+            if exists { try hint(kind, [id], dueIn: MetadataStore.busyDelay, reason: reason) }
+            return Collected()
+        }
+        guard try !isNeeded(manifest) else { return Collected() }
+        guard due(manifest) <= now else {
+            try hint(kind, [(id, due(manifest))], reason: reason)
+            return Collected()
+        }
+        try remove(manifest, keepingFor: window, reason: reason)
+        return Collected(removed: 1, bytes: manifest.size)
+    }
+
+    /// Nil if it is gone, or if somebody else has it.
+    private func lockManifest(_ id: Int64) throws -> LockedManifest? {
+        let rows = try run(
+            """
+            SELECT id, repo_id, digest, subject, created_at, keep_until, length(payload) FROM manifest WHERE id = \(id)
+            \(lock: .updateUnlessLocked)
+            """
+        )
+        return rows.first.map {
+            LockedManifest(
+                id: $0.int(0),
+                repo: $0.int(1),
+                digest: $0.digest(2),
+                subject: $0.isNull(3) ? nil : $0.digest(3),
+                createdAt: $0.int(4),
+                keepUntil: $0.int(5),
+                size: $0.int(6)
+            )
+        }
+    }
+
+    /// The repositories of those of these manifests that exist and whose repository does, too.
+    fileprivate func repositories(ofManifests ids: [Int64]) throws -> [Int64: RepositoryName] {
+        let rows = try inBatches(Set(ids).sorted()) {
+            "SELECT m.id, r.name FROM manifest m JOIN repository r ON r.id = m.repo_id WHERE m.id IN \(list: $0)"
+        }
+        return Dictionary(
+            try rows.map { ($0.int(0), try RepositoryName(parsing: $0.text(1))) },
+            uniquingKeysWith: { first, _ in first }
+        )
+    }
+
+    /// Whether a tag, an index, its subject or a hold keeps a manifest. Asked in later statements than its lock.
+    func isNeeded(_ manifest: LockedManifest) throws -> Bool {
+        if try isNamed(manifest: manifest.id) { return true }
+        if let subject = manifest.subject, try has(subject, in: manifest.repo) { return true }
+        return try !run(
+            "SELECT 1 FROM retention_hold WHERE repo_id = \(manifest.repo) AND subject = \("\(manifest.digest)")"
+        ).isEmpty
+    }
+
+    private func has(_ digest: Digest, in repo: Int64) throws -> Bool {
+        try !run("SELECT 1 FROM manifest WHERE repo_id = \(repo) AND digest = \(digest)").isEmpty
+    }
+
+    /// Removes a manifest that nothing names, and condemns what only it gave a reason to stay: the manifests that it
+    /// lists and those that have it as their subject.
+    ///
+    /// - Parameter window: how long its blobs stay.
+    private func remove(_ manifest: LockedManifest, keepingFor window: Int64, reason: String) throws {
+        let children = try run(
+            "SELECT DISTINCT child_id FROM manifest_child WHERE parent_id = \(manifest.id) AND child_id IS NOT NULL"
+        ).map { $0.int(0) }
+        let referrers = try run(
+            "SELECT id FROM manifest WHERE repo_id = \(manifest.repo) AND subject = \(manifest.digest)"
+        ).map { $0.int(0) }
+        // No tag has named it for a window, so what a client was told of its children was promised to it by themselves.
+        try forget(manifest: manifest.id, keepingFor: window, childrenFor: 0, reason: reason)
+        try hint(.condemned, (children + referrers).sorted(), dueIn: 0, reason: reason)
+    }
+}

@@ -1,0 +1,65 @@
+import SQLStore
+
+/// How far behind the collector is.
+package struct CollectionStatus: Hashable, Sendable, Encodable {
+    /// For how long the oldest due entry of each queue has waited. Milliseconds; 0 if nothing is due.
+    package var lag: [Queue: Int64] = [:]
+    /// Objects that wait in the trash, and their bytes as far as those are known.
+    package var pendingObjects: Int64 = 0
+    package var pendingBytes: Int64 = 0
+    /// For how long the oldest entry of the trash could have been deleted. Milliseconds; 0 if none is due.
+    package var oldestTrash: Int64 { lag[.objects] ?? 0 }
+
+    package enum Queue: String, CaseIterable, Sendable, Encodable, CodingKeyRepresentable {
+        case manifests, condemned, links, blobs, sessions, objects, repositories
+    }
+}
+
+extension MetadataStore {
+    /// - Parameter countsTrash: whether the trash is summed up, which reads all of it.
+    package func collectionStatus(countsTrash: Bool) async throws -> CollectionStatus {
+        try await database.read { db in
+            var status = CollectionStatus()
+            func ask(_ queue: CollectionStatus.Queue, _ query: Query) throws {
+                let oldest = try db.run(query).first?.optionalInt(0)
+                status.lag[queue] = oldest.map { max(0, db.now - $0) } ?? 0
+            }
+            let kinds: [(CollectionStatus.Queue, HintKind)] = [
+                (.manifests, .manifest), (.condemned, .condemned), (.links, .link), (.blobs, .blob),
+            ]
+            for (queue, kind) in kinds {
+                try ask(queue, "SELECT min(due_at) FROM gc_hint WHERE kind = \(kind.rawValue)")
+            }
+            try ask(.sessions, "SELECT min(expires_at) FROM upload_session")
+            try ask(.objects, "SELECT min(delete_after) FROM object_trash WHERE region = 0")
+            try ask(.repositories, "SELECT min(purge_at) FROM deleted_repository")
+            if countsTrash,
+                let row = try db.run("SELECT count(*), CAST(coalesce(sum(size), 0) AS BIGINT) FROM object_trash").first
+            {
+                (status.pendingObjects, status.pendingBytes) = (row.int(0), row.int(1))
+            }
+            return status
+        }
+    }
+
+    /// Forgets what was kept of deleted manifests and tags whose bytes are gone by now.
+    package func forgetDeleted(limit: Int) async throws -> Collected {
+        let rest = promises.blobDelay + promises.trash
+        return try await database.write { db in
+            let end = db.now - rest
+            var done = Collected()
+            for table in ["deleted_manifest", "deleted_tag"] as [StaticString] {
+                try db.run(
+                    """
+                    DELETE FROM \(word: table) WHERE id IN (
+                        SELECT id FROM \(word: table) WHERE restorable_until <= \(end)
+                        ORDER BY restorable_until LIMIT \(Int64(limit)) \(lock: .updateUnlessLocked)
+                    )
+                    """
+                )
+                done.hints = max(done.hints, db.changes)
+            }
+            return done
+        }
+    }
+}

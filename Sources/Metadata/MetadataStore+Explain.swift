@@ -1,0 +1,184 @@
+package import OCI
+import SQLStore
+
+/// Why something is alive, or since when it is not. Times are milliseconds since 1970.
+package struct Explanation: Hashable, Sendable, Encodable {
+    /// Manifests of this digest, one for each repository that has it.
+    package var manifests: [LiveManifest] = []
+    /// The blob of this digest, if there is one.
+    package var blob: LiveBlob?
+    /// What is kept of deleted manifests and tags of this digest.
+    package var deleted: [Deletion] = []
+    /// Objects with the bytes of this digest that wait to be deleted: when that is due.
+    package var trash: [Int64] = []
+
+    package var isEmpty: Bool { manifests.isEmpty && blob == nil && deleted.isEmpty && trash.isEmpty }
+
+    package struct LiveManifest: Hashable, Sendable, Encodable {
+        package let repository: String
+        /// It stays until then although nothing names it: promised to clients.
+        package let keepUntil: Int64
+        package let tags: [String]
+        /// Indexes of the repository that list it, with the tags that name them.
+        package let indexes: [Named]
+        /// The manifest that it is about, if the repository has it.
+        package let subject: String?
+        package let holds: [String]
+    }
+
+    package struct LiveBlob: Hashable, Sendable, Encodable {
+        /// Bytes.
+        package let size: Int64
+        package let links: [Link]
+        /// The repositories that hold it may be more than those listed.
+        package let hasMoreLinks: Bool
+    }
+
+    package struct Link: Hashable, Sendable, Encodable {
+        package let repository: String
+        /// It stays until then although no manifest lists it: promised to clients.
+        package let leaseUntil: Int64
+        /// Manifests of the repository that list it.
+        package let manifests: [Named]
+    }
+
+    /// A manifest and how a tag leads to it.
+    package struct Named: Hashable, Sendable, Encodable {
+        package let digest: String
+        package let tags: [String]
+        /// Of indexes that list it, where no tag names it.
+        package let indexes: [String]
+    }
+
+    package struct Deletion: Hashable, Sendable, Encodable {
+        package let repository: String
+        /// Nil for a manifest.
+        package let tag: String?
+        package let deletedAt: Int64
+        package let restorableUntil: Int64
+        /// Who or which rule.
+        package let reason: String
+    }
+}
+
+extension MetadataStore {
+    /// Why a blob or a manifest is alive, or since when it is not, which rule that was and when its bytes go. The lists
+    /// are cut at ``explainLimit``.
+    package func explain(_ digest: Digest) async throws -> Explanation {
+        try await database.read { db in
+            var explanation = Explanation()
+            explanation.manifests = try db.liveManifests(digest)
+            explanation.blob = try db.liveBlob(digest)
+            explanation.deleted = try db.deletions(of: digest)
+            explanation.trash = try db.run(
+                "SELECT delete_after FROM object_trash WHERE digest = \(digest) ORDER BY delete_after"
+            ).map { $0.int(0) }
+            return explanation
+        }
+    }
+
+    package static let explainLimit = 20
+}
+
+extension SQLTransaction {
+    private var limit: Int64 { Int64(MetadataStore.explainLimit) }
+
+    fileprivate func liveManifests(_ digest: Digest) throws -> [Explanation.LiveManifest] {
+        try run(
+            """
+            SELECT m.id, r.name, m.keep_until, m.repo_id, s.digest FROM manifest m JOIN repository r ON r.id = m.repo_id
+            LEFT JOIN manifest s ON s.repo_id = m.repo_id AND s.digest = m.subject
+            WHERE m.digest = \(digest) ORDER BY r.name LIMIT \(limit)
+            """
+        ).map { row in
+            Explanation.LiveManifest(
+                repository: row.text(1),
+                keepUntil: row.int(2),
+                tags: try tags(of: row.int(0)),
+                indexes: try indexes(listing: row.int(0)).map { try named($0) },
+                subject: row.isNull(4) ? nil : "\(row.digest(4))",
+                holds: try run(
+                    "SELECT kind, reason FROM retention_hold WHERE repo_id = \(row.int(3)) AND subject = \("\(digest)")"
+                ).map { "\($0.text(0)): \($0.text(1))" }
+            )
+        }
+    }
+
+    fileprivate func liveBlob(_ digest: Digest) throws -> Explanation.LiveBlob? {
+        guard let size = try run("SELECT size FROM blob WHERE digest = \(digest)").first?.int(0) else { return nil }
+        let links = try run(
+            """
+            SELECT l.id, r.name, l.lease_until FROM repo_blob l JOIN repository r ON r.id = l.repo_id
+            WHERE l.digest = \(digest) ORDER BY l.id LIMIT \(limit + 1)
+            """
+        )
+        return Explanation.LiveBlob(
+            size: size,
+            links: try links.prefix(MetadataStore.explainLimit).map { link in
+                let manifests = try run(
+                    """
+                    SELECT m.id, m.digest FROM manifest_blob e JOIN manifest m ON m.id = e.manifest_id
+                    WHERE e.link_id = \(link.int(0)) ORDER BY m.id DESC LIMIT \(limit)
+                    """
+                )
+                return Explanation.Link(
+                    repository: link.text(1),
+                    leaseUntil: link.int(2),
+                    manifests: try manifests.map { try named(($0.int(0), $0.digest(1))) }
+                )
+            },
+            hasMoreLinks: links.count > MetadataStore.explainLimit
+        )
+    }
+
+    fileprivate func deletions(of digest: Digest) throws -> [Explanation.Deletion] {
+        let manifests = try run(
+            """
+            SELECT r.name, d.deleted_at, d.restorable_until, d.reason FROM deleted_manifest d
+            JOIN repository r ON r.id = d.repo_id WHERE d.digest = \(digest) ORDER BY d.id DESC LIMIT \(limit)
+            """
+        ).map { Explanation.Deletion($0, tag: nil) }
+        let tags = try run(
+            """
+            SELECT r.name, t.deleted_at, t.restorable_until, t.reason, t.name FROM deleted_manifest d
+            JOIN deleted_tag t ON t.repo_id = d.repo_id AND t.digest = d.digest
+            JOIN repository r ON r.id = d.repo_id WHERE d.digest = \(digest) ORDER BY t.id DESC LIMIT \(limit)
+            """
+        ).map { Explanation.Deletion($0, tag: $0.text(4)) }
+        return manifests + tags
+    }
+
+    private func tags(of manifest: Int64) throws -> [String] {
+        try run("SELECT name FROM tag WHERE manifest_id = \(manifest) ORDER BY name LIMIT \(limit)").map { $0.text(0) }
+    }
+
+    private func indexes(listing manifest: Int64) throws -> [(Int64, Digest)] {
+        try run(
+            """
+            SELECT DISTINCT m.id, m.digest FROM manifest_child c JOIN manifest m ON m.id = c.parent_id
+            WHERE c.child_id = \(manifest) ORDER BY m.id LIMIT \(limit)
+            """
+        ).map { ($0.int(0), $0.digest(1)) }
+    }
+
+    private func named(_ manifest: (id: Int64, digest: Digest)) throws -> Explanation.Named {
+        let own = try tags(of: manifest.id)
+        return Explanation.Named(
+            digest: "\(manifest.digest)",
+            tags: own,
+            indexes: own.isEmpty ? try indexes(listing: manifest.id).map { "\($0.1)" } : []
+        )
+    }
+}
+
+extension Explanation.Deletion {
+    fileprivate init(_ row: SQLRow, tag: String?) {
+        self.init(
+            repository: row.text(0),
+            tag: tag,
+            deletedAt: row.int(1),
+            restorableUntil: row.int(2),
+            reason: row.text(3)
+        )
+    }
+}

@@ -1,0 +1,130 @@
+package import OCI
+import SQLStore
+
+extension MetadataStore {
+    /// Deletes a repository with all that it holds. Its name is free at once; its content goes the way of everything that
+    /// nothing refers to, once it can no longer be put back.
+    ///
+    /// - Throws: ``RegistryError`` `.nameUnknown`; `.denied` while a legal hold is on something in it.
+    package func deleteRepository(_ name: RepositoryName) async throws {
+        let window = promises.window
+        try await database.write { db in
+            let rows = try db.run("SELECT id, created_at FROM repository WHERE name = \(name) \(lock: .update)")
+            guard let row = rows.first else { throw RegistryError.nameUnknown(name) }
+            let holds = try db.run(
+                "SELECT subject, reason FROM retention_hold WHERE repo_id = \(row.int(0)) AND kind = 'legal' LIMIT 1"
+            )
+            if let hold = holds.first {
+                throw RegistryError(.denied, "A legal hold is on \(hold.text(0)): \(hold.text(1)). Release it first.")
+            }
+            try db.run("DELETE FROM repository WHERE id = \(row.int(0))")
+            try db.run(
+                """
+                INSERT INTO deleted_repository (id, name, created_at, deleted_at, restorable_until, purge_at)
+                VALUES (\(row.int(0)), \(name), \(row.int(1)), \(db.now), \(db.now + window), \(db.now + window))
+                """
+            )
+        }
+    }
+
+    /// Puts a deleted repository back with all that it held.
+    ///
+    /// - Throws: ``RegistryError`` `.nameUnknown` if none of this name can be put back; `.preconditionFailed` if there is
+    ///   another one of this name by now.
+    package func restoreRepository(_ name: RepositoryName) async throws {
+        let givenIdentity = database.dialect.givenIdentity
+        try await database.write { db in
+            let rows = try db.run(
+                """
+                SELECT id, created_at FROM deleted_repository WHERE name = \(name) AND restorable_until > \(db.now)
+                ORDER BY deleted_at DESC LIMIT 1 \(lock: .update)
+                """
+            )
+            guard let row = rows.first else { throw RegistryError.nameUnknown(name) }
+            try db.run(
+                """
+                INSERT INTO repository (id, name, created_at) \(word: givenIdentity)
+                VALUES (\(row.int(0)), \(name), \(row.int(1))) ON CONFLICT DO NOTHING
+                """
+            )
+            guard db.changes == 1 else {
+                throw RegistryError(
+                    .preconditionFailed,
+                    "There is a new repository \(name) by now; delete it before the old one is put back."
+                )
+            }
+            try db.run("DELETE FROM deleted_repository WHERE id = \(row.int(0))")
+        }
+    }
+
+    /// Empties one deleted repository a little further.
+    ///
+    /// Pushes that had begun before the deletion may still commit after it: an empty repository is looked at again for a
+    /// day before it is forgotten.
+    ///
+    /// - Parameter limit: most rows that are deleted.
+    package func purgeRepository(limit: Int) async throws -> Collected {
+        try await collecting { db in
+            let rows = try db.run(
+                """
+                SELECT id, empty_since FROM deleted_repository WHERE purge_at <= \(db.now) ORDER BY purge_at LIMIT 1
+                \(lock: .updateUnlessLocked)
+                """
+            )
+            guard let row = rows.first else { return Collected() }
+            let repo = row.int(0)
+            if let removed = try db.purge(repo, limit: limit) { return removed }
+            let emptySince = row.optionalInt(1) ?? db.now
+            if emptySince + Self.lateCommits <= db.now {
+                try db.run("DELETE FROM deleted_repository WHERE id = \(repo)")
+            } else {
+                try db.run(
+                    """
+                    UPDATE deleted_repository SET empty_since = \(emptySince), purge_at = \(db.now + Self.lateCommits / 24)
+                    WHERE id = \(repo)
+                    """
+                )
+            }
+            return Collected(hints: 1)
+        }
+    }
+
+    /// For how long something may still be committed to a deleted repository. Milliseconds; far more than any transaction
+    /// takes.
+    private static let lateCommits: Int64 = 24 * 3_600_000
+}
+
+extension RegistryError {
+    static func nameUnknown(_ name: RepositoryName) -> RegistryError {
+        RegistryError(.nameUnknown, "There is no repository \(name).", detail: ["name": name.text])
+    }
+}
+
+extension SQLTransaction {
+    /// Deletes some of a repository's rows; nil if there are none. Tags before manifests, as pushes lock them.
+    fileprivate func purge(_ repo: Int64, limit: Int) throws -> Collected? {
+        for (table, key) in [("tag", "name"), ("pull_stat", "reference")] as [(StaticString, StaticString)] {
+            let keys = try run(
+                "SELECT \(word: key) FROM \(word: table) WHERE repo_id = \(repo) ORDER BY \(word: key) LIMIT \(Int64(limit))"
+            ).map { $0.text(0) }
+            if keys.isEmpty { continue }
+            try inBatches(keys) {
+                "DELETE FROM \(word: table) WHERE repo_id = \(repo) AND \(word: key) IN \(list: $0)"
+            }
+            return Collected(hints: keys.count)
+        }
+        let manifests = try run(
+            "SELECT id, length(payload) FROM manifest WHERE repo_id = \(repo) ORDER BY digest LIMIT 1 \(lock: .update)"
+        )
+        guard let row = manifests.first else {
+            try run("DELETE FROM retention_hold WHERE repo_id = \(repo)")
+            return nil
+        }
+        try run("DELETE FROM tag WHERE manifest_id = \(row.int(0))")
+        try run("UPDATE manifest_child SET child_id = NULL WHERE child_id = \(row.int(0))")
+        // It could be put back for a window, which is what everything in it was promised for.
+        try releaseEdges(of: row.int(0), keepingFor: 0, childrenFor: 0)
+        try run("DELETE FROM manifest WHERE id = \(row.int(0))")
+        return Collected(hints: 1, removed: 1, bytes: row.int(1))
+    }
+}

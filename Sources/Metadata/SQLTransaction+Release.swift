@@ -1,0 +1,70 @@
+import OCI
+import SQLStore
+
+// What every way to delete something has in common: it is written down so that it can be put back, and what it referred to
+// is released with a hint in the same transaction.
+extension SQLTransaction {
+    /// Writes down tags that are gone.
+    ///
+    /// - Parameters:
+    ///   - tags: repository, name and time of the last push of each.
+    ///   - window: how long they can be put back for certain.
+    func remember(_ tags: [SQLRow], of digest: Digest, keepingFor window: Int64, reason: String) throws {
+        try inBatches(tags) { some in
+            """
+            INSERT INTO deleted_tag (repo_id, name, digest, updated_at, deleted_at, restorable_until, reason)
+            VALUES \(rows: some.map {
+                [$0.int(0).sqlValue, $0.text(1).sqlValue, digest.sqlValue, $0.int(2).sqlValue, now.sqlValue,
+                (now + window).sqlValue, reason.sqlValue]
+            })
+            """
+        }
+    }
+
+    /// Deletes a locked manifest that no tag and no index names.
+    ///
+    /// - Parameters:
+    ///   - window: how long its blobs stay.
+    ///   - childrenFor: the same for the manifests that it lists.
+    func forget(manifest id: Int64, keepingFor window: Int64, childrenFor: Int64, reason: String) throws {
+        try run(
+            """
+            INSERT INTO deleted_manifest
+                (repo_id, digest, media_type_id, subject, created_at, deleted_at, restorable_until, reason, payload)
+            SELECT repo_id, digest, media_type_id, subject, created_at, \(now), \(now + window), \(reason), payload
+            FROM manifest WHERE id = \(id)
+            """
+        )
+        try releaseEdges(of: id, keepingFor: window, childrenFor: childrenFor)
+        try run("DELETE FROM manifest WHERE id = \(id)")
+    }
+
+    /// A tag or an index let go of a manifest: it stays for the window, then a collector looks.
+    func release(manifest id: Int64, keepingFor window: Int64) throws {
+        try run("UPDATE manifest SET keep_until = \(now + window) WHERE id = \(id) AND keep_until < \(now + window)")
+        try hint(.manifest, [id], dueIn: window)
+    }
+
+    /// A manifest lets go of its blobs and children, each kept for its time, with a hint for each.
+    func releaseEdges(of id: Int64, keepingFor window: Int64, childrenFor: Int64) throws {
+        // In the order of their ids, so that two deletions that share layers cannot wait for each other.
+        let links = try run(
+            """
+            SELECT id FROM repo_blob WHERE id IN (SELECT link_id FROM manifest_blob WHERE manifest_id = \(id))
+            ORDER BY id \(lock: .noKeyUpdate)
+            """
+        ).map { $0.int(0) }
+        try inBatches(links) {
+            """
+            UPDATE repo_blob SET lease_until = \(now + window) WHERE id IN \(list: $0) AND lease_until < \(now + window)
+            """
+        }
+        try hint(.link, links, dueIn: window)
+        let children = try run(
+            "SELECT DISTINCT child_id FROM manifest_child WHERE parent_id = \(id) AND child_id IS NOT NULL ORDER BY child_id"
+        )
+        for child in children { try release(manifest: child.int(0), keepingFor: childrenFor) }
+        try run("DELETE FROM manifest_blob WHERE manifest_id = \(id)")
+        try run("DELETE FROM manifest_child WHERE parent_id = \(id)")
+    }
+}

@@ -1,0 +1,52 @@
+import Foundation
+import Metadata
+
+/// An explanation in sentences.
+struct ExplanationText {
+    let lines: [String]
+
+    init(_ found: Explanation) {
+        guard !found.isEmpty else {
+            lines = ["Nothing of this digest is stored, and nothing is kept of it."]
+            return
+        }
+        lines =
+            found.manifests.flatMap(Self.manifest) + (found.blob.map(Self.blob) ?? [])
+            + found.deleted.map(Self.deletion) + found.trash.map { "Its bytes are deleted at \(Self.time($0))." }
+    }
+
+    private static func manifest(_ found: Explanation.LiveManifest) -> [String] {
+        var reasons = found.tags.map { "the tag \($0) names it" }
+        reasons += found.indexes.map { "the index \($0.digest) lists it\(path(of: $0))" }
+        reasons += found.subject.map { ["it is about \($0)"] } ?? []
+        reasons += found.holds.map { "a hold is on it: \($0)" }
+        reasons.append("it is promised to clients until \(time(found.keepUntil))")
+        return ["The repository \(found.repository) has it as a manifest:"] + reasons.map { "  - \($0)" }
+    }
+
+    private static func blob(_ found: Explanation.LiveBlob) -> [String] {
+        let head = "It is a blob of \(found.size) bytes"
+        guard !found.links.isEmpty else { return ["\(head) that no repository holds any more."] }
+        let links = found.links.flatMap { link in
+            ["  - \(link.repository), promised to clients until \(time(link.leaseUntil))"]
+                + link.manifests.map { "      \($0.digest) lists it\(path(of: $0))" }
+        }
+        return ["\(head), held by:"] + links + (found.hasMoreLinks ? ["  - and more"] : [])
+    }
+
+    private static func path(of manifest: Explanation.Named) -> String {
+        if !manifest.tags.isEmpty { return ", named by " + manifest.tags.joined(separator: ", ") }
+        if !manifest.indexes.isEmpty { return ", listed by " + manifest.indexes.joined(separator: ", ") }
+        return ", which nothing names"
+    }
+
+    private static func deletion(_ found: Explanation.Deletion) -> String {
+        let subject = found.tag.map { "The tag \($0) that named it" } ?? "The manifest"
+        return "\(subject) was deleted from \(found.repository) at \(time(found.deletedAt)): \(found.reason). "
+            + "It can be put back until \(time(found.restorableUntil))."
+    }
+
+    private static func time(_ milliseconds: Int64) -> String {
+        Date(timeIntervalSince1970: Double(milliseconds) / 1000).formatted(.iso8601)
+    }
+}

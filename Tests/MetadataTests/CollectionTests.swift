@@ -1,0 +1,337 @@
+import Metadata
+import OCI
+import SQLStore
+import Testing
+
+@Suite("Collection")
+struct CollectionTests {
+    private let repository: RepositoryName
+    private let other: RepositoryName
+
+    init() throws {
+        repository = try RepositoryName(parsing: "team/app")
+        other = try RepositoryName(parsing: "team/other")
+    }
+
+    /// A store whose promises are over at once, or never within a test.
+    private struct Fixture {
+        let store: MetadataStore
+        let database: any SQLDatabase
+
+        func upload(_ text: String, to repository: RepositoryName, key: UInt8? = nil) async throws -> Digest {
+            let digest = Digest(hashing: Array(text.utf8))
+            var location = BlobLocation.inline(Array(text.utf8))
+            if let key {
+                let bytes = Array(repeating: key, count: 16)
+                try await store.registerKeys([bytes])
+                location = .object(bytes)
+            }
+            _ = try await store.commit(digest, size: Int64(text.utf8.count), at: location, in: repository)
+            return digest
+        }
+
+        func image(_ config: String, _ layers: [String], subject: Digest? = nil) throws -> Manifest {
+            func descriptor(_ text: String) -> String {
+                #"{"mediaType":"text/plain","digest":"\#(Digest(hashing: Array(text.utf8)))","size":\#(text.utf8.count)}"#
+            }
+            let about = subject.map { #","subject":{"mediaType":"text/plain","digest":"\#($0)","size":1}"# } ?? ""
+            let json = #"""
+                {"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":\#(descriptor(config)),
+                "layers":[\#(layers.map(descriptor).joined(separator: ","))]\#(about)}
+                """#
+            return try Manifest(decoding: Array(json.utf8), declaredType: nil, algorithm: .sha256)
+        }
+
+        func index(_ children: [Manifest]) throws -> Manifest {
+            let list = children.map {
+                #"{"mediaType":"\#($0.mediaType)","digest":"\#($0.digest)","size":\#($0.bytes.count)}"#
+            }
+            let json =
+                #"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[\#(list.joined(separator: ","))]}"#
+            return try Manifest(decoding: Array(json.utf8), declaredType: nil, algorithm: .sha256)
+        }
+
+        func push(_ manifest: Manifest, _ tag: String?, to repository: RepositoryName) async throws {
+            let tags = try tag.map { [try Tag(parsing: $0)] } ?? []
+            try await store.put(
+                ManifestPush(manifest: manifest, tags: tags, condition: .none, allowsSparseIndex: false),
+                in: repository
+            )
+        }
+
+        /// Works off everything that is due, as the collector does.
+        func collect(untagged age: Int64? = nil) async throws {
+            let rule = age.map { UntaggedRule(age: $0, reason: "old") }
+            while try await store.purgeRepository(limit: 2).hints > 0 {}
+            while try await store.collectReleasedManifests(limit: 20, rule: { _ in rule }).hints > 0 {}
+            while try await store.collectCondemnedManifest().hints > 0 {}
+            while try await store.collectLinks(limit: 20).hints > 0 {}
+            while try await store.collectBlobs(limit: 20).hints > 0 {}
+            #expect(try await store.violations() == [])
+        }
+
+        func count(_ table: StaticString) async throws -> Int64 {
+            try await database.read { try $0.run("SELECT count(*) FROM \(word: table)").first?.int(0) ?? -1 }
+        }
+    }
+
+    private func with(
+        _ engine: Engine,
+        promises: Promises = Promises(
+            lease: .zero,
+            window: .zero,
+            upload: .seconds(60),
+            blobDelay: .zero,
+            trash: .zero
+        ),
+        _ body: @Sendable (Fixture) async throws -> Void
+    ) async throws {
+        try await engine.withStore { _, database in
+            try await body(Fixture(store: MetadataStore(database, promises: promises), database: database))
+        }
+    }
+
+    @Test("removes what was uploaded and never listed, and gives its object to the trash", arguments: Engine.available)
+    func unreferenced(_ engine: Engine) async throws {
+        try await with(engine) { fixture in
+            _ = try await fixture.upload("small", to: repository)
+            _ = try await fixture.upload("large", to: repository, key: 1)
+            try await fixture.collect()
+            #expect(try await fixture.count("repo_blob") == 0)
+            #expect(try await fixture.count("blob") == 0)
+            let objects = try await fixture.store.claimTrash(limit: 10)
+            #expect(objects.map(\.key) == [Array(repeating: 1, count: 16)])
+            #expect(objects.map(\.size) == [5])
+            #expect(objects.map(\.wasPublished) == [true])
+            #expect(try await fixture.store.confirm(objects) == objects)
+            #expect(try await fixture.store.claimTrash(limit: 10) == [], "it is claimed")
+            try await fixture.store.forget(objects.map(\.key))
+            #expect(try await fixture.count("object_trash") == 0)
+            #expect(try await fixture.count("gc_hint") == 0)
+        }
+    }
+
+    @Test("keeps what is promised until the promise is over", arguments: Engine.available)
+    func promised(_ engine: Engine) async throws {
+        try await with(engine, promises: .standard) { fixture in
+            let blob = try await fixture.upload("layer", to: repository)
+            try await fixture.database.write { try $0.run("UPDATE gc_hint SET due_at = 0") }
+            try await fixture.collect()
+            #expect(try await fixture.store.blob(blob, in: repository, promising: false).size == 5)
+            #expect(try await fixture.count("gc_hint") == 1, "it is looked at again")
+            try await fixture.database.write { try $0.run("UPDATE repo_blob SET lease_until = 0") }
+            try await fixture.database.write { try $0.run("UPDATE gc_hint SET due_at = 0") }
+            try await fixture.collect()
+            #expect(try await fixture.count("repo_blob") == 0)
+            #expect(try await fixture.count("blob") == 1, "for the next push of it")
+        }
+    }
+
+    @Test("keeps a blob that another manifest or another repository needs", arguments: Engine.available)
+    func shared(_ engine: Engine) async throws {
+        try await with(engine) { fixture in
+            for name in [repository, other] {
+                for blob in ["base", "config"] { _ = try await fixture.upload(blob, to: name) }
+            }
+            _ = try await fixture.upload("own", to: repository)
+            let (first, second) = (try fixture.image("config", ["base"]), try fixture.image("config", ["base", "own"]))
+            try await fixture.push(first, "a", to: repository)
+            try await fixture.push(second, "b", to: repository)
+            try await fixture.push(first, "a", to: other)
+            try await fixture.store.deleteManifest(second.digest, in: repository)
+            try await fixture.collect()
+            #expect(try await fixture.count("repo_blob") == 4)
+            #expect(try await fixture.count("blob") == 2)
+            try await fixture.store.deleteManifest(first.digest, in: repository)
+            try await fixture.collect()
+            #expect(try await fixture.count("repo_blob") == 2)
+            #expect(try await fixture.count("blob") == 2)
+            try await fixture.store.deleteManifest(first.digest, in: other)
+            try await fixture.collect()
+            #expect(try await fixture.count("blob") == 0)
+        }
+    }
+
+    @Test("keeps an untagged manifest for ever unless there is a rule", arguments: Engine.available)
+    func untagged(_ engine: Engine) async throws {
+        try await with(engine) { fixture in
+            for blob in ["config", "layer"] { _ = try await fixture.upload(blob, to: repository) }
+            let image = try fixture.image("config", ["layer"])
+            try await fixture.push(image, "v1", to: repository)
+            try await fixture.store.deleteTag(try Tag(parsing: "v1"), in: repository)
+            try await fixture.collect()
+            #expect(try await fixture.count("manifest") == 1)
+            #expect(try await fixture.count("gc_hint") == 0)
+            try await fixture.push(image, nil, to: repository)
+            try await fixture.collect(untagged: 1_000_000)
+            #expect(try await fixture.count("manifest") == 1, "too young")
+            #expect(try await fixture.count("gc_hint") == 1)
+            try await fixture.push(image, nil, to: repository)
+            try await fixture.collect(untagged: 0)
+            #expect(try await fixture.count("manifest") == 0)
+            #expect(try await fixture.count("blob") == 0)
+        }
+    }
+
+    @Test(
+        "takes an index together with its children and what is about them, but nothing that is named",
+        arguments: Engine.available
+    )
+    func closure(_ engine: Engine) async throws {
+        try await with(engine) { fixture in
+            for blob in ["config", "amd64", "arm64", "signature"] { _ = try await fixture.upload(blob, to: repository) }
+            let (amd64, arm64) = (try fixture.image("config", ["amd64"]), try fixture.image("config", ["arm64"]))
+            let index = try fixture.index([amd64, arm64])
+            let signature = try fixture.image("config", ["signature"], subject: index.digest)
+            try await fixture.push(amd64, nil, to: repository)
+            try await fixture.push(arm64, "arm", to: repository)
+            try await fixture.push(index, "v1", to: repository)
+            try await fixture.push(signature, nil, to: repository)
+            try await fixture.collect(untagged: 0)
+            #expect(try await fixture.count("manifest") == 4, "children and referrers are no untagged garbage")
+            try await fixture.store.deleteTag(try Tag(parsing: "v1"), in: repository)
+            try await fixture.collect(untagged: 0)
+            #expect(try await fixture.count("manifest") == 1)
+            #expect(
+                try await fixture.store.manifest(.digest(arm64.digest), in: repository, promising: false).bytes
+                    == arm64.bytes
+            )
+        }
+    }
+
+    @Test("puts back what was deleted, with what went with it", arguments: Engine.available)
+    func restores(_ engine: Engine) async throws {
+        try await with(engine, promises: .standard) { fixture in
+            for blob in ["config", "layer"] { _ = try await fixture.upload(blob, to: repository) }
+            let image = try fixture.image("config", ["layer"])
+            let index = try fixture.index([image])
+            try await fixture.push(image, nil, to: repository)
+            try await fixture.push(index, "v1", to: repository)
+            let tag = try Tag(parsing: "v1")
+            try await fixture.store.deleteTag(tag, in: repository)
+            #expect(try await fixture.store.restore(.tag(tag), in: repository).tags == [tag])
+            try await fixture.store.deleteManifest(index.digest, in: repository)
+            try await fixture.store.deleteManifest(image.digest, in: repository)
+            // The repository's links are gone, the blobs are not.
+            try await fixture.database.write { db in
+                try db.run("UPDATE gc_hint SET due_at = 0")
+                try db.run("UPDATE repo_blob SET lease_until = 0")
+            }
+            while try await fixture.store.collectLinks(limit: 20).hints > 0 {}
+            #expect(try await fixture.count("repo_blob") == 0)
+            let restored = try await fixture.store.restore(.digest(index.digest), in: repository)
+            #expect(restored.tags == [tag])
+            #expect(restored.manifests == [image.digest, index.digest])
+            #expect(try await fixture.store.manifest(.tag(tag), in: repository, promising: false).bytes == index.bytes)
+            #expect(try await fixture.count("repo_blob") == 2)
+            #expect(try await fixture.store.violations() == [])
+            await #expect(throws: RegistryError.self) {
+                try await fixture.store.restore(.digest(index.digest), in: repository)
+            }
+        }
+    }
+
+    @Test("cannot put back what has lost its bytes, and then changes nothing", arguments: Engine.available)
+    func lost(_ engine: Engine) async throws {
+        try await with(engine) { fixture in
+            for blob in ["config", "layer"] { _ = try await fixture.upload(blob, to: repository) }
+            let image = try fixture.image("config", ["layer"])
+            try await fixture.push(image, "v1", to: repository)
+            try await fixture.store.deleteManifest(image.digest, in: repository)
+            try await fixture.collect()
+            _ = try await fixture.upload("config", to: other)
+            do {
+                _ = try await fixture.store.restore(.digest(image.digest), in: repository)
+                Issue.record("it was put back without its layer")
+            } catch let error as RegistryError { #expect(error.entries.map(\.code) == [.manifestBlobUnknown]) }
+            #expect(try await fixture.count("manifest") == 0)
+            #expect(try await fixture.count("repo_blob") == 1)
+        }
+    }
+
+    @Test("empties a deleted repository, whose name is free at once", arguments: Engine.available)
+    func repositoryDeletion(_ engine: Engine) async throws {
+        try await with(engine) { fixture in
+            for blob in ["config", "layer"] { _ = try await fixture.upload(blob, to: repository) }
+            let image = try fixture.image("config", ["layer"])
+            try await fixture.push(image, "v1", to: repository)
+            try await fixture.push(try fixture.index([image]), "v2", to: repository)
+            try await fixture.store.deleteRepository(repository)
+            await #expect(throws: RegistryError.self) {
+                try await fixture.store.manifest(.tag(try Tag(parsing: "v1")), in: repository, promising: false)
+            }
+            _ = try await fixture.upload("config", to: repository)
+            try await fixture.push(try fixture.image("config", []), "v1", to: repository)
+            try await fixture.collect()
+            #expect(try await fixture.count("manifest") == 1)
+            #expect(try await fixture.count("tag") == 1)
+            #expect(try await fixture.count("blob") == 1)
+            #expect(try await fixture.count("deleted_repository") == 1, "late commits are looked for")
+        }
+    }
+
+    @Test("puts a deleted repository back, unless there is a new one of its name", arguments: Engine.available)
+    func repositoryRestored(_ engine: Engine) async throws {
+        try await with(engine, promises: .standard) { fixture in
+            for blob in ["config", "layer"] { _ = try await fixture.upload(blob, to: repository) }
+            let image = try fixture.image("config", ["layer"])
+            try await fixture.push(image, "v1", to: repository)
+            try await fixture.store.deleteRepository(repository)
+            try await fixture.collect()
+            try await fixture.store.restoreRepository(repository)
+            let tag = Reference.tag(try Tag(parsing: "v1"))
+            #expect(try await fixture.store.manifest(tag, in: repository, promising: false).bytes == image.bytes)
+            try await fixture.store.deleteRepository(repository)
+            _ = try await fixture.upload("config", to: repository)
+            await #expect(throws: RegistryError.self) { try await fixture.store.restoreRepository(repository) }
+        }
+    }
+
+    @Test("explains what keeps a blob and a manifest, and what let go of them", arguments: Engine.available)
+    func explains(_ engine: Engine) async throws {
+        try await with(engine) { fixture in
+            let layer = try await fixture.upload("layer", to: repository, key: 3)
+            _ = try await fixture.upload("config", to: repository)
+            let image = try fixture.image("config", ["layer"])
+            let index = try fixture.index([image])
+            try await fixture.push(image, nil, to: repository)
+            try await fixture.push(index, "v1", to: repository)
+            let link = try await fixture.store.explain(layer).blob?.links.first
+            #expect(link?.repository == "team/app")
+            #expect(link?.manifests.map(\.digest) == ["\(image.digest)"])
+            #expect(link?.manifests.map(\.indexes) == [["\(index.digest)"]])
+            #expect(try await fixture.store.explain(index.digest).manifests.map(\.tags) == [["v1"]])
+            try await fixture.store.deleteManifest(index.digest, in: repository)
+            try await fixture.store.deleteManifest(image.digest, in: repository)
+            try await fixture.collect()
+            #expect(try await fixture.store.explain(image.digest).deleted.map(\.reason) == ["deleted by request"])
+            #expect(try await fixture.store.explain(layer).trash.count == 1)
+            #expect(try await fixture.store.explain(Digest(hashing: [1])).isEmpty)
+        }
+    }
+
+    @Test("ends abandoned uploads and gives their keys to whoever deletes them", arguments: Engine.available)
+    func sessions(_ engine: Engine) async throws {
+        let promises = Promises(lease: .zero, window: .zero, upload: .zero, blobDelay: .zero, trash: .zero)
+        try await with(engine, promises: promises) { fixture in
+            let key = Array(repeating: UInt8(9), count: 16)
+            try await fixture.store.registerKeys([key])
+            let upload = UploadRecord(
+                id: [1],
+                repository: repository,
+                received: 5,
+                hashState: [2],
+                location: .object(key),
+                storageState: [7]
+            )
+            try await fixture.store.save(upload, after: nil)
+            let ended = try await fixture.store.expireUploads(limit: 10)
+            #expect(ended.map(\.keys) == [[key]])
+            #expect(ended.map(\.storageState) == [[7]])
+            #expect(try await fixture.count("upload_session") == 0)
+            #expect(try await fixture.store.claimTrash(limit: 10) == [], "it is claimed already")
+            try await fixture.store.forget([key])
+            #expect(try await fixture.count("object_trash") == 0)
+        }
+    }
+}
