@@ -37,8 +37,8 @@ package protocol BlobStore: Sendable {
     /// Gives up an unpublished object, with all that was made for it.
     func discard(_ progress: ObjectProgress) async throws
 
-    /// Every object that there is, published or not, with its size in bytes. For audits: nothing is decided by it.
-    func forEachObject(_ body: @escaping @Sendable (StorageKey, Int64) async throws -> Void) async throws
+    /// Every object that there is, published or not. For audits: nothing is decided by it.
+    func forEachObject(_ body: @escaping @Sendable (ListedObject) async throws -> Void) async throws
 
     /// Throws if nothing can be stored now.
     func checkHealth() async throws
@@ -62,6 +62,15 @@ extension BlobStore {
 
     /// Whether there is an object, published or not. For audits.
     package func exists(_ key: StorageKey) async throws -> Bool { try await size(of: key) != nil }
+}
+
+/// An object as a store's own list shows it.
+package struct ListedObject: Hashable, Sendable {
+    package let key: StorageKey
+    /// Bytes.
+    package let size: Int64
+    /// When it was last written, in seconds since 1970 by the store's clock.
+    package let modifiedAt: Int64
 }
 
 package typealias KeySource = @Sendable () async throws -> StorageKey

@@ -45,7 +45,8 @@ package struct StoreBackup: Sendable {
 
     private func removeObjects(notIn snapshot: MetadataStore, from target: FileBlobStore) async throws -> Int {
         let removed = Mutex(0)
-        try await target.forEachObject { key, _ in
+        try await target.forEachObject { object in
+            let key = object.key
             guard try await !snapshot.publishes(key: key.bytes) else { return }
             try await target.delete(key)
             removed.withLock { $0 += 1 }

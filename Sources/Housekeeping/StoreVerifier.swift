@@ -1,5 +1,6 @@
 package import BlobStorage
 package import Metadata
+import Foundation
 import NIOCore
 import OCI
 
@@ -10,6 +11,8 @@ package struct VerificationReport: Sendable, Encodable {
     /// Bytes of content that were hashed again.
     package var bytes: Int64 = 0
     package var findings: [Finding] = []
+    /// How many things the collector was told of.
+    package var repaired = 0
 }
 
 extension Finding: Encodable {
@@ -23,8 +26,8 @@ extension Finding: Encodable {
     }
 }
 
-/// Reads everything again: every blob and manifest is hashed, every invariant checked, every object looked up. Changes
-/// nothing, and may run beside a server that serves.
+/// Reads everything again: every blob and manifest is hashed, every invariant checked, every object looked up. May run
+/// beside a server that serves, and changes nothing unless it is to repair.
 package struct StoreVerifier: Sendable {
     private let metadata: MetadataStore
     private let blobs: any BlobStore
@@ -37,15 +40,23 @@ package struct StoreVerifier: Sendable {
         self.blobs = blobs
     }
 
-    /// - Parameter progress: told after each blob and manifest how many of how many are done.
-    package func run(progress: @Sendable (_ done: Int, _ total: Int) -> Void) async throws -> VerificationReport {
+    /// - Parameters:
+    ///   - repair: whether the collector is told of what it does not know: what was forgotten, and objects that no row
+    ///     knows once they are old. They go to the trash, from where they are deleted later.
+    ///   - progress: told after each blob and manifest how many of how many are done.
+    package func run(
+        repair: Bool,
+        progress: @Sendable (_ done: Int, _ total: Int) -> Void
+    ) async throws -> VerificationReport {
         var report = VerificationReport()
         let counts = try await metadata.counts()
         let total = Int(counts.blobs + counts.manifests)
         report.findings += try await metadata.violations()
         try await verifyManifests(&report) { progress(done(in: $0), total) }
         try await verifyBlobs(&report) { progress(done(in: $0), total) }
-        report.findings += try await strayObjects()
+        report.findings += try await strayObjects(repair: repair)
+        if repair { report.repaired += try await metadata.hintForgotten() }
+        report.repaired += report.findings.count { $0.kind == Self.condemned }
         return report
     }
 
@@ -124,16 +135,34 @@ package struct StoreVerifier: Sendable {
 
     /// Objects whose key no row knows. A key is in the database before its object is in the store, so there is no
     /// moment in which a healthy store has one.
-    private func strayObjects() async throws -> [Finding] {
+    ///
+    /// Such an object is not deleted for not being known: a young one may be of a store that was put back to an earlier
+    /// moment and is still being looked into.
+    private func strayObjects(repair: Bool) async throws -> [Finding] {
         let found = FindingList()
-        try await blobs.forEachObject { key, size in
-            if try await !metadata.knows(key: key.bytes) {
+        let limit = Int64(Date().timeIntervalSince1970) - Self.strayAge
+        try await blobs.forEachObject { object in
+            if try await !metadata.knows(key: object.key.bytes) {
                 // An upload may have been given up between the listing and the question; then the object is gone too.
-                guard try await blobs.exists(key) else { return }
-                let detail = "an object of \(size) bytes that no row knows"
-                found.append(Finding(kind: "stray-object", subject: "\(key)", detail: detail))
+                guard try await blobs.exists(object.key) else { return }
+                let isOld = object.modifiedAt < limit
+                let isCondemned =
+                    repair && isOld ? try await metadata.condemn(strayKey: object.key.bytes, size: object.size) : false
+                let age = isOld ? "for more than a week" : "for less than a week"
+                let end = isCondemned ? "it is in the trash now" : "it stays"
+                found.append(
+                    Finding(
+                        kind: isCondemned ? Self.condemned : "stray-object",
+                        subject: "\(object.key)",
+                        detail: "an object of \(object.size) bytes that no row knows, there \(age); \(end)"
+                    )
+                )
             }
         }
         return found.all
     }
+
+    private static let condemned = "stray-object-condemned"
+    /// How old an object that no row knows must be before it is given to the trash. Seconds: a week.
+    private static let strayAge: Int64 = 7 * 86_400
 }

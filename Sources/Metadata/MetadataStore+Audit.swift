@@ -95,6 +95,34 @@ extension MetadataStore {
         }
     }
 
+    /// Lets a collector look at what it would else never look at. Harmless where nothing was forgotten.
+    ///
+    /// - Returns: how many links and blobs these are.
+    package func hintForgotten() async throws -> Int {
+        try await database.write { db in
+            try db.run(
+                """
+                INSERT INTO gc_hint (kind, due_at, ref)
+                SELECT \(HintKind.link.rawValue), l.lease_until, l.id FROM repo_blob l
+                LEFT JOIN manifest_blob e ON e.link_id = l.id
+                LEFT JOIN gc_hint h ON h.kind = \(HintKind.link.rawValue) AND h.ref = l.id
+                WHERE e.link_id IS NULL AND h.id IS NULL
+                """
+            )
+            let links = db.changes
+            try db.run(
+                """
+                INSERT INTO gc_hint (kind, due_at, digest)
+                SELECT \(HintKind.blob.rawValue), \(db.now), b.digest FROM blob b
+                LEFT JOIN repo_blob l ON l.digest = b.digest
+                LEFT JOIN gc_hint h ON h.kind = \(HintKind.blob.rawValue) AND h.digest = b.digest
+                WHERE l.id IS NULL AND h.id IS NULL
+                """
+            )
+            return links + db.changes
+        }
+    }
+
     private struct Invariant: Sendable {
         let kind: String
         let detail: String
@@ -150,6 +178,24 @@ extension MetadataStore {
             detail: "a published key is also in the trash: its object would be deleted",
             query: """
                 SELECT 'trash due ' || t.delete_after FROM object_trash t JOIN blob_copy c ON c.skey = t.skey
+                """
+        ),
+        Invariant(
+            kind: "link-forgotten",
+            detail: "a repository holds a blob for nobody, and no collector is going to look at it",
+            query: """
+                SELECT 'link row ' || l.id FROM repo_blob l LEFT JOIN manifest_blob e ON e.link_id = l.id
+                LEFT JOIN gc_hint h ON h.kind = \(HintKind.link.rawValue) AND h.ref = l.id
+                WHERE e.link_id IS NULL AND h.id IS NULL
+                """
+        ),
+        Invariant(
+            kind: "blob-forgotten",
+            detail: "no repository holds a blob, and no collector is going to look at it",
+            query: """
+                SELECT 'blob of ' || b.size || ' bytes' FROM blob b LEFT JOIN repo_blob l ON l.digest = b.digest
+                LEFT JOIN gc_hint h ON h.kind = \(HintKind.blob.rawValue) AND h.digest = b.digest
+                WHERE l.id IS NULL AND h.id IS NULL
                 """
         ),
         Invariant(

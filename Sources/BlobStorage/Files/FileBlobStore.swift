@@ -92,10 +92,10 @@ package struct FileBlobStore: BlobStore {
         }
     }
 
-    package func forEachObject(_ body: @escaping @Sendable (StorageKey, Int64) async throws -> Void) async throws {
+    package func forEachObject(_ body: @escaping @Sendable (ListedObject) async throws -> Void) async throws {
         for folder in folders {
             let found = try await threads.runIfActive { try Self.objects(in: folder) }
-            for (key, size) in found { try await body(key, size) }
+            for object in found { try await body(object) }
         }
     }
 
@@ -107,11 +107,11 @@ package struct FileBlobStore: BlobStore {
         }
     }
 
-    private static func objects(in folder: String) throws -> [(StorageKey, Int64)] {
+    private static func objects(in folder: String) throws -> [ListedObject] {
         try names(in: folder).compactMap { name in
             var status = stat()
             guard let key = StorageKey(name), stat("\(folder)/\(name)", &status) == 0 else { return nil }
-            return (key, Int64(status.st_size))
+            return ListedObject(key: key, size: Int64(status.st_size), modifiedAt: Int64(status.st_mtim.tv_sec))
         }
     }
 

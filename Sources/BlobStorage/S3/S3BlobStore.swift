@@ -1,4 +1,5 @@
 import AsyncHTTPClient
+import FoundationEssentials
 import Logging
 import NIOCore
 import NIOHTTP1
@@ -75,7 +76,7 @@ package struct S3BlobStore: BlobStore, ObjectURLSigner {
         _ = try await client.send(.DELETE, name, [("uploadId", upload)], accepts: [404])
     }
 
-    package func forEachObject(_ body: @escaping @Sendable (StorageKey, Int64) async throws -> Void) async throws {
+    package func forEachObject(_ body: @escaping @Sendable (ListedObject) async throws -> Void) async throws {
         let prefix = client.configuration.prefix
         var token: String?
         repeat {
@@ -84,12 +85,19 @@ package struct S3BlobStore: BlobStore, ObjectURLSigner {
             let xml = try await client.send(.GET, nil, query).text
             for item in XMLText.elements("Contents", in: xml) {
                 guard let name = XMLText.first("Key", in: item), let last = name.split(separator: "/").last,
-                    let key = StorageKey(last), let size = XMLText.first("Size", in: item).flatMap({ Int64($0) })
+                    let key = StorageKey(last), let size = XMLText.first("Size", in: item).flatMap({ Int64($0) }),
+                    let modified = XMLText.first("LastModified", in: item).flatMap({ Self.time($0) })
                 else { continue }
-                try await body(key, size)
+                try await body(ListedObject(key: key, size: size, modifiedAt: modified))
             }
             token = XMLText.first("NextContinuationToken", in: xml)
         } while token != nil
+    }
+
+    /// Seconds since 1970 of a time as lists have it, with fractions of a second or without.
+    private static func time(_ text: String) -> Int64? {
+        let whole = text.prefix { $0 != "." && $0 != "Z" } + "Z"
+        return (try? Date(String(whole), strategy: .iso8601)).map { Int64($0.timeIntervalSince1970) }
     }
 
     package func checkHealth() async throws {

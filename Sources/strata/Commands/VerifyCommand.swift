@@ -9,7 +9,9 @@ struct VerifyCommand: AsyncParsableCommand {
         commandName: "verify",
         abstract: "Hash everything again and check every invariant.",
         discussion: """
-            Changes nothing and may run while the registry serves. Exits with 1 if it finds anything wrong.
+            May run while the registry serves. Exits with 1 if it finds anything wrong. With --repair, whatever the
+            collector does not know of is given to it: what nothing refers to and nobody was told to look at, and objects
+            that no row has known for a week. Nothing else is changed.
 
             EXAMPLES
               strata verify --data /srv/strata
@@ -22,13 +24,16 @@ struct VerifyCommand: AsyncParsableCommand {
     @Flag(help: "Print the report as a JSON object.")
     var json = false
 
+    @Flag(help: "Tell the collector of what it does not know.")
+    var repair = false
+
     func run() async throws {
         let configuration = try options.load()
         let logger = Logger(label: "strata") { _ in LogLines(configuration.log) }
         let bar = ProgressBar(unless: json)
         let report = try await Composition.with(configuration, logger: logger) { composition in
             try await composition.metadata.migrate()
-            return try await composition.verifier().run { done, total in bar?.show(done, of: total) }
+            return try await composition.verifier().run(repair: repair) { done, total in bar?.show(done, of: total) }
         }
         bar?.finish()
         if json {
@@ -38,6 +43,7 @@ struct VerifyCommand: AsyncParsableCommand {
             print(
                 "\(report.blobs) blobs and \(report.manifests) manifests, \(report.bytes) bytes: "
                     + (report.findings.isEmpty ? "all well." : "\(report.findings.count) findings.")
+                    + (report.repaired == 0 ? "" : " The collector was told of \(report.repaired) things.")
             )
         }
         if !report.findings.isEmpty { throw ExitCode(1) }

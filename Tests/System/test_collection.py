@@ -1,0 +1,128 @@
+"""What nothing refers to goes, bytes and all, while the registry serves; what is referred to, or was promised, stays."""
+import json
+import os
+import subprocess
+import time
+
+from harness import BINARY, sha256
+
+# Windows of seconds, so that a test sees what takes hours. The trash must outlast a download through the store's URLs.
+QUICK = {
+    "promises.lease": "3s", "promises.window": "2s", "promises.blob-delay": "1s", "promises.trash": "3s",
+    "downloads.url-lifetime": "1s", "downloads.longest": "1s", "gc.interval": "1s", "gc.share-percent": "100",
+}
+LARGE = 400_000
+
+
+def quick(fresh, **settings):
+    return fresh(**{key.replace(".", "__").replace("-", "_"): value for key, value in {**QUICK, **settings}.items()})
+
+
+def strata(server, *arguments):
+    done = subprocess.run([BINARY, *arguments, *server.options], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def wait_until(condition, what, seconds=40):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return
+        time.sleep(0.3)
+    raise AssertionError(f"after {seconds} s: not {what}")
+
+
+def test_a_deleted_image_gives_its_bytes_back_and_shared_layers_stay(fresh, stores):
+    server = quick(fresh)
+    base, own = os.urandom(LARGE), os.urandom(LARGE)
+    kept, _ = server.push_image("team/kept", "v1", layers=[base], config=b'{"a":1}')
+    gone, _ = server.push_image("team/gone", "v1", layers=[base, own], config=b'{"a":2}')
+    assert len(stores.objects(server)) == 2
+    assert server.request("DELETE", f"/v2/team/gone/manifests/{gone}").status == 202
+    wait_until(lambda: len(stores.objects(server)) == 1, "reclaimed")
+    assert server.request("GET", f"/v2/team/kept/manifests/{kept}").status == 200
+    assert server.request("GET", f"/v2/team/kept/blobs/{sha256(base)}").body == base
+    assert server.request("GET", f"/v2/team/gone/blobs/{sha256(own)}").status == 404
+    wait_until(lambda: server.metric("strata_gc_reclaimed_bytes_total") >= LARGE, "counted")
+    status, report = server.verify()
+    assert status == 0, report
+
+
+def test_a_blob_that_is_never_listed_goes_after_its_lease(fresh, stores):
+    server = quick(fresh)
+    blob = server.push_blob("team/app", os.urandom(LARGE))
+    assert server.request("HEAD", f"/v2/team/app/blobs/{blob}").status == 200
+    wait_until(lambda: stores.objects(server) == [], "reclaimed")
+    assert server.request("HEAD", f"/v2/team/app/blobs/{blob}").status == 404
+    # It can be pushed again at once.
+    server.push_image("team/app", "v1", layers=[os.urandom(LARGE)])
+
+
+def test_an_abandoned_upload_gives_its_bytes_back(fresh, stores):
+    server = quick(fresh, **{"uploads.session": "4s"})
+    opened = server.request("POST", "/v2/team/app/blobs/uploads/").headers["location"]
+    assert server.request("PATCH", opened, os.urandom(6_000_000)).status == 202
+    assert stores.objects(server) != [] or stores.name == "shared"
+    wait_until(lambda: strata(server, "gc", "status").startswith("manifests: nothing"), "collected")
+    wait_until(lambda: stores.objects(server) == [] and status(server)["pendingObjects"] == 0, "reclaimed")
+    assert server.request("GET", opened).status == 404
+
+
+def status(server):
+    return json.loads(strata(server, "gc", "status", "--json"))
+
+
+def test_a_head_keeps_its_promise(fresh):
+    server = quick(fresh, **{"promises.lease": "6s", "promises.window": "5s"})
+    blob = server.push_blob("team/app", os.urandom(LARGE))
+    for _ in range(4):
+        time.sleep(3)
+        assert server.request("HEAD", f"/v2/team/app/blobs/{blob}").status == 200, "each answer is good for 5 s"
+
+
+def test_the_collector_can_be_run_by_hand_where_no_server_collects(fresh, stores):
+    server = quick(fresh, **{"gc.enabled": "false"})
+    server.push_blob("team/app", os.urandom(LARGE))
+    time.sleep(4)
+    assert len(stores.objects(server)) == 1
+    for _ in range(5):
+        out = strata(server, "gc", "run")
+        time.sleep(2.5)
+    assert stores.objects(server) == [], out
+
+
+def test_explain_says_why_and_since_when_not(fresh):
+    server = quick(fresh)
+    layer = os.urandom(LARGE)
+    manifest, _ = server.push_image("team/app", "v1", layers=[layer])
+    text = strata(server, "gc", "explain", sha256(layer))
+    assert "team/app" in text and manifest in text and "v1" in text
+    assert "the tag v1 names it" in strata(server, "gc", "explain", manifest)
+    assert server.request("DELETE", f"/v2/team/app/manifests/{manifest}").status == 202
+    assert "deleted by request" in strata(server, "gc", "explain", manifest)
+    wait_until(lambda: "bytes are deleted at" in strata(server, "gc", "explain", sha256(layer)), "in the trash", 20)
+    unknown = strata(server, "gc", "explain", sha256(b"unknown"))
+    assert "Nothing of this digest" in unknown
+    bad = subprocess.run([BINARY, "gc", "explain", "sha256:12", *server.options], capture_output=True, text=True)
+    assert bad.returncode != 0 and "digest" in bad.stderr
+
+
+def test_collecting_goes_on_after_the_server_is_killed(fresh, stores):
+    server = quick(fresh)
+    for _ in range(30):
+        server.push_blob("team/app", os.urandom(20_000))
+    for _ in range(6):
+        time.sleep(1)
+        server.kill()
+        server.start()
+    wait_until(lambda: stores.objects(server) == [], "reclaimed")
+    assert server.verify()[0] == 0
+
+
+def test_readiness_does_not_depend_on_the_collector(fresh):
+    server = quick(fresh)
+    assert server.request("GET", "/readyz").status == 200
+    names = {name.split("{")[0] for name in server.metrics() if name.startswith("strata_gc")}
+    wait_until(lambda: "strata_gc_lag_seconds" in {n.split("{")[0] for n in server.metrics()}, "measured")
+    assert "strata_gc_failures_total" in names and server.metric("strata_gc_failures_total") == 0
