@@ -1,6 +1,5 @@
 package import Access
 import BlobStorage
-import FoundationEssentials
 import Logging
 import Metadata
 import NIOCore
@@ -31,7 +30,7 @@ extension Registry {
 
     /// Opens a session. Nothing is written: the id says all there is to know until the first byte.
     package func startUpload(algorithm: DigestAlgorithm, with grant: Grant<Push>) -> UploadID {
-        uploads.make(for: grant.repository, algorithm: algorithm, now: Self.now)
+        uploads.make(for: grant.repository, algorithm: algorithm)
     }
 
     /// Bytes received so far.
@@ -75,7 +74,7 @@ extension Registry {
         with grant: Grant<Push>
     ) async throws {
         // Outside of what may be forgiven: an id that we did not make.
-        _ = try uploads.id(id, in: grant.repository, now: Self.now)
+        _ = try uploads.id(id, in: grant.repository)
         do {
             try await working(on: id, in: grant.repository) { upload in
                 let bringsNothing = upload.stored == nil && chunk.length == 0
@@ -130,7 +129,7 @@ extension Registry {
         in repository: RepositoryName,
         _ body: (inout Upload) async throws -> Result
     ) async throws -> Result {
-        let (id, _) = try uploads.id(text, in: repository, now: Self.now)
+        let (id, _) = try uploads.id(text, in: repository)
         return try await uploads.exclusively(id) {
             var upload = try await load(text, in: repository)
             do {
@@ -147,10 +146,8 @@ extension Registry {
         }
     }
 
-    private static var now: Int64 { Int64(Date().timeIntervalSince1970) }
-
     private func load(_ text: some StringProtocol, in repository: RepositoryName) async throws -> Upload {
-        let (id, isFresh) = try uploads.id(text, in: repository, now: Self.now)
+        let (id, isFresh) = try uploads.id(text, in: repository)
         if let record = try await metadata.upload(id.bytes, in: repository) {
             guard let upload = Upload(id: id, record) else { throw UploadSessions.unknown }
             return upload

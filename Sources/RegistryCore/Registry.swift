@@ -24,6 +24,7 @@ package struct Registry: Sendable {
         downloads: DownloadPolicy?,
         metrics: RegistryMetrics,
         uploadSecret: [UInt8],
+        surroundings: Surroundings,
         logger: Logger
     ) {
         self.metadata = metadata
@@ -32,9 +33,9 @@ package struct Registry: Sendable {
         self.downloads = downloads
         self.metrics = metrics
         self.logger = logger
-        keys = KeyPool(metadata: metadata, uploadLifetime: policy.uploadLifetime)
+        keys = KeyPool(metadata: metadata, uploadLifetime: policy.uploadLifetime, surroundings)
         slots = Slots(count: policy.maximumUploadsInFlight)
-        uploads = UploadSessions(secret: uploadSecret, lifetime: policy.uploadLifetime)
+        uploads = UploadSessions(secret: uploadSecret, lifetime: policy.uploadLifetime, surroundings)
     }
 
     /// Throws if the registry cannot serve now.
