@@ -126,6 +126,15 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]
         ),
+        .testTarget(
+            name: "SimulationTests",
+            dependencies: [
+                "OCI", "Telemetry", "SQLStore", "Metadata", "BlobStorage", "Access", "RegistryCore", "Housekeeping",
+                .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+            ]
+        ),
         .testTarget(name: "TidyTests"),
     ],
     swiftLanguageModes: [.v6]

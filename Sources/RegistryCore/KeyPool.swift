@@ -16,19 +16,19 @@ final class KeyPool: Sendable {
     private let state = Mutex(State())
 
     /// Keys in one write.
-    private static let batch = 64
+    private let batch: Int
     /// After this a key is left to the collector: its upload might outlive the key's time in the trash.
     private let maximumAge: Duration
 
     /// - Parameter uploadLifetime: how long a key stays in the trash before it is deleted.
-    init(metadata: MetadataStore, uploadLifetime: Duration, _ surroundings: Surroundings) {
-        (self.metadata, self.surroundings) = (metadata, surroundings)
+    init(metadata: MetadataStore, batch: Int, uploadLifetime: Duration, _ surroundings: Surroundings) {
+        (self.metadata, self.batch, self.surroundings) = (metadata, batch, surroundings)
         maximumAge = min(.seconds(3600), uploadLifetime / 4)
     }
 
     func take() async throws -> StorageKey {
         if let key = popFresh() { return key }
-        let made = (0..<Self.batch).map { _ in StorageKey(bytes: surroundings.randomBytes(StorageKey.size)) }
+        let made = (0..<batch).map { _ in StorageKey(bytes: surroundings.randomBytes(StorageKey.size)) }
         try await metadata.registerKeys(made.map(\.bytes))
         state.withLock { state in
             if surroundings.uptime() - state.madeAt > maximumAge { state.keys = [] }

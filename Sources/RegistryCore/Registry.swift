@@ -33,7 +33,12 @@ package struct Registry: Sendable {
         self.downloads = downloads
         self.metrics = metrics
         self.logger = logger
-        keys = KeyPool(metadata: metadata, uploadLifetime: policy.uploadLifetime, surroundings)
+        keys = KeyPool(
+            metadata: metadata,
+            batch: policy.keyBatch,
+            uploadLifetime: policy.uploadLifetime,
+            surroundings
+        )
         slots = Slots(count: policy.maximumUploadsInFlight)
         uploads = UploadSessions(secret: uploadSecret, lifetime: policy.uploadLifetime, surroundings)
     }
@@ -57,6 +62,8 @@ package struct RegistryPolicy: Sendable {
     package let maximumBlobSize: Int64?
     /// Most uploads whose bytes are received at the same time.
     package let maximumUploadsInFlight: Int
+    /// Storage keys that are made in one write, ahead of the uploads that take them.
+    package let keyBatch: Int
     /// How long an upload may rest between two requests.
     package let uploadLifetime: Duration
 
@@ -66,6 +73,7 @@ package struct RegistryPolicy: Sendable {
         allowsSparseIndex: Bool = false,
         maximumBlobSize: Int64? = nil,
         maximumUploadsInFlight: Int = 1000,
+        keyBatch: Int = 64,
         uploadLifetime: Duration = .seconds(24 * 3600)
     ) {
         self.maximumManifestSize = maximumManifestSize
@@ -73,6 +81,7 @@ package struct RegistryPolicy: Sendable {
         self.allowsSparseIndex = allowsSparseIndex
         self.maximumBlobSize = maximumBlobSize
         self.maximumUploadsInFlight = maximumUploadsInFlight
+        self.keyBatch = keyBatch
         self.uploadLifetime = uploadLifetime
     }
 }
