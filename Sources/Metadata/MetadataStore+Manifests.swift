@@ -96,6 +96,7 @@ extension MetadataStore {
             let tags = try db.run("DELETE FROM tag WHERE manifest_id = \(id) RETURNING repo_id, name, updated_at")
             try db.remember(tags, of: digest, keepingFor: window, reason: Self.requested)
             try db.run("UPDATE manifest_child SET child_id = NULL WHERE child_id = \(id)")
+            try db.release(referrersOf: id, keepingFor: window)
             try db.forget(manifest: id, keepingFor: window, childrenFor: window, reason: Self.requested)
         }
     }

@@ -102,6 +102,7 @@ final class RecordedTransaction: SQLTransaction {
         case .crashes(count): throw Crash()
         default: break
         }
+        world.log("    \(query.sql.prefix(70).split(separator: "\n").joined(separator: " "))")
         let deed = world.bug?.deed(query, in: self) ?? .runs(query)
         switch deed {
         case .runs(let query): return try answer(query)

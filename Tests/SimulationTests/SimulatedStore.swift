@@ -94,8 +94,8 @@ struct SimulatedStore: BlobStore {
     var deletesForGood: Bool { objects.kind == .files }
 
     /// A request: it may fail with or without having happened, arrive late or twice, and the process may end around it.
-    func request<Result>(_ name: String, _ effect: @escaping () throws -> Result) async throws -> Result {
-        let world = try await process.step(name)
+    func request<Result>(_ name: String, _ key: StorageKey, _ effect: @escaping () throws -> Result) async throws -> Result {
+        let world = try await process.step("\(name) \(key.description.prefix(6))")
         switch world.faults.ofRequest() {
         case .none: return try effect()
         case .fails: throw BlobStorageError.unavailable("simulated")
@@ -123,7 +123,7 @@ struct SimulatedStore: BlobStore {
     func makeWriter(expecting length: Int64?, _ keys: @escaping KeySource) async throws -> any BlobWriter {
         guard objects.kind == .files else { return PartsWriter(self, keys) }
         let key = try await keys()
-        try await request("create") { try objects.put([], to: key) }
+        try await request("create", key) { try objects.put([], to: key) }
         return FileWriter(self, key, from: 0)
     }
 
@@ -133,7 +133,7 @@ struct SimulatedStore: BlobStore {
         _ keys: @escaping KeySource
     ) async throws -> any BlobWriter {
         guard objects.kind == .files else { return try PartsWriter(self, continuing: progress, keys) }
-        try await request("open") {
+        try await request("open", progress.key) {
             guard let found = objects.objects[progress.key], found.count >= Int(progress.offset) else {
                 throw BlobStorageError.missing(progress.key)
             }
@@ -145,7 +145,7 @@ struct SimulatedStore: BlobStore {
     func open(_ key: StorageKey, size: Int64) async throws -> StoredObject {
         var content: [UInt8]?
         if objects.kind == .files {
-            content = try await request("open") { objects.objects[key] }
+            content = try await request("open", key) { objects.objects[key] }
             guard content?.count == Int(size) else { throw BlobStorageError.missing(key) }
         }
         return .remote(
@@ -156,21 +156,21 @@ struct SimulatedStore: BlobStore {
     }
 
     func size(of key: StorageKey) async throws -> Int64? {
-        try await request("head") { objects.objects[key].map { Int64($0.count) } }
+        try await request("head", key) { objects.objects[key].map { Int64($0.count) } }
     }
 
     func delete(_ key: StorageKey) async throws {
-        try await request("delete") { try objects.delete(key) }
+        try await request("delete", key) { try objects.delete(key) }
         process.world.usedKeys.append(key.bytes)
     }
 
     func purge(_ key: StorageKey) async throws {
-        if objects.parts[key] != nil { try await request("abort") { try objects.abort(key) } }
+        if objects.parts[key] != nil { try await request("abort", key) { try objects.abort(key) } }
         try await delete(key)
     }
 
     func discard(_ progress: ObjectProgress) async throws {
-        if !progress.state.isEmpty { try await request("abort") { try objects.abort(progress.key) } }
+        if !progress.state.isEmpty { try await request("abort", progress.key) { try objects.abort(progress.key) } }
         if let tail = progress.tail { try await delete(tail) }
         try await delete(progress.key)
     }
@@ -202,7 +202,7 @@ private final class SimulatedReader: ObjectReader {
 
     func next() async throws -> ByteBuffer? {
         guard !rest.isEmpty else { return nil }
-        let found = try await store.request("get") { [self] in content ?? store.objects.objects[key] }
+        let found = try await store.request("get", key) { [self] in content ?? store.objects.objects[key] }
         guard let found, found.count == Int(size) else { throw BlobStorageError.missing(key) }
         let end = min(rest.upperBound, rest.lowerBound + Self.piece)
         let piece = ByteBuffer(bytes: found[Int(rest.lowerBound)..<Int(end)])

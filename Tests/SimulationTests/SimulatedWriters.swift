@@ -19,7 +19,7 @@ final class FileWriter: BlobWriter, @unchecked Sendable {
         for chunk in chunks { added += chunk.readableBytesView }
         let (key, before, bytes) = (key, Int(offset), added)
         let objects = store.objects
-        try await store.request("write") {
+        try await store.request("write", key) {
             // A deleted file takes what is written to it with it.
             guard let content = objects.objects[key] else { return }
             try objects.put(Array(content.prefix(before)) + bytes, to: key)
@@ -32,12 +32,12 @@ final class FileWriter: BlobWriter, @unchecked Sendable {
     func takeCheckpoint() async -> Checkpoint? { nil }
 
     func suspend() async throws -> ObjectProgress {
-        try await store.request("sync") {}
+        try await store.request("sync", key) {}
         return ObjectProgress(key: key, offset: offset)
     }
 
     func finish() async throws -> StorageKey {
-        try await store.request("sync") {}
+        try await store.request("sync", key) {}
         return key
     }
 
@@ -92,7 +92,7 @@ final class PartsWriter: BlobWriter, @unchecked Sendable {
     private func readBack() async throws {
         guard let old = tail else { return }
         let objects = store.objects
-        let found = try await store.request("get") { objects.objects[old.key] }
+        let found = try await store.request("get", old.key) { objects.objects[old.key] }
         guard let found, found.count == old.size else { throw BlobStorageError.missing(old.key) }
         filling = found
         tail = nil
@@ -108,12 +108,12 @@ final class PartsWriter: BlobWriter, @unchecked Sendable {
         let objects = store.objects
         if upload == nil {
             let key = try await newKey()
-            try await store.request("start upload") { try objects.startUpload(of: key) }
+            try await store.request("start upload", key) { try objects.startUpload(of: key) }
             (upload, ownsUpload) = (key, true)
         }
         guard let upload else { return }
         let (number, bytes) = (sizes.count, filling)
-        try await store.request("put part") { try objects.putPart(number, bytes, of: upload) }
+        try await store.request("put part", upload) { try objects.putPart(number, bytes, of: upload) }
         sizes.append(bytes.count)
         filling = []
         if let digester {
@@ -133,7 +133,7 @@ final class PartsWriter: BlobWriter, @unchecked Sendable {
     func suspend() async throws -> ObjectProgress {
         if !filling.isEmpty {
             let (key, bytes, objects) = (try await newKey(), filling, store.objects)
-            try await store.request("put") { try objects.put(bytes, to: key) }
+            try await store.request("put", key) { try objects.put(bytes, to: key) }
             tail = (key, bytes.count)
             filling = []
         }
@@ -147,13 +147,13 @@ final class PartsWriter: BlobWriter, @unchecked Sendable {
         guard let upload else {
             if let tail { return tail.key }
             let (key, bytes) = (try await newKey(), filling)
-            try await store.request("put") { try objects.put(bytes, to: key) }
+            try await store.request("put", key) { try objects.put(bytes, to: key) }
             return key
         }
         try await readBack()
         if !filling.isEmpty { try await send(nil) }
         let (count, size) = (sizes.count, offset)
-        try await store.request("complete") { try objects.complete(upload, parts: count, size: size) }
+        try await store.request("complete", upload) { try objects.complete(upload, parts: count, size: size) }
         return upload
     }
 

@@ -17,11 +17,11 @@ final class SimulatedProcess: @unchecked Sendable {
     init(_ world: World, node: Int) { (self.world, self.node) = (world, node) }
 
     /// Waits for a turn.
-    func step(_ name: String, after delay: Int64 = 0) async throws -> World {
+    func step(_ name: @autoclosure () -> String, after delay: Int64 = 0) async throws -> World {
         guard isAlive else { throw Ended() }
         try await world.scheduler.turn(after: delay)
         guard isAlive else { throw Ended() }
-        world.log("node \(node): \(name)")
+        world.log("node \(node): \(name())")
         return world
     }
 }
