@@ -1,5 +1,6 @@
 import HTTPSyntax
 import Access
+import Foundation
 import Metadata
 import NIOCore
 import NIOHTTP1
@@ -17,6 +18,9 @@ extension RegistryResponder {
             "Vary": "Accept, Authorization",
             "Cache-Control": Self.cacheControl(reference),
         ]
+        if let expiry = manifest.expiresAt, let warning = ExpiryWarning(expiry, now: Date.now) {
+            headers.add(name: "Warning", value: warning.text)
+        }
         if EntityTag.isKnown(manifest.digest, to: request.headers) { return HTTPResponse(.notModified, headers) }
         headers.add(name: "Content-Type", value: manifest.mediaType)
         return HTTPResponse(.ok, headers, .bytes(ByteBuffer(bytes: manifest.bytes)))
