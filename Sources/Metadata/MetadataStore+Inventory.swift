@@ -19,6 +19,8 @@ package struct TagEntry: Hashable, Sendable, Encodable {
     package let pulledAt: Int64?
     /// How often it was pulled by its name.
     package let pulls: Int64
+    /// When a rule will delete it, if nothing changes; nil if that is not near.
+    package let expiresAt: Int64?
 }
 
 package struct ManifestEntry: Hashable, Sendable, Encodable {
@@ -73,7 +75,8 @@ extension MetadataStore {
                     mediaType: $0.text(2),
                     pushedAt: $0.int(3),
                     pulledAt: $0.optionalInt(4),
-                    pulls: $0.optionalInt(5) ?? 0
+                    pulls: $0.optionalInt(5) ?? 0,
+                    expiresAt: $0.optionalInt(6)
                 )
             }
         }
@@ -110,7 +113,7 @@ extension MetadataStore {
 extension Query {
     static func tagEntries(in repo: Int64, after last: String, limit: Int) -> Query {
         """
-        SELECT t.name, m.digest, y.name, t.updated_at, p.last_at, p.pulls FROM tag t
+        SELECT t.name, m.digest, y.name, t.updated_at, p.last_at, p.pulls, t.expires_at FROM tag t
         JOIN manifest m ON m.id = t.manifest_id JOIN media_type y ON y.id = m.media_type_id
         LEFT JOIN pull_stat p ON p.repo_id = t.repo_id AND p.reference = t.name
         WHERE t.repo_id = \(repo) AND t.name > \(last) ORDER BY t.name LIMIT \(Int64(limit))

@@ -109,6 +109,19 @@ def test_tags_are_listed_with_what_they_name(server, api, repository):
     assert tags[1]["pushedAt"] <= tags[2]["pushedAt"] <= tags[0]["pushedAt"]
 
 
+def test_a_tag_says_how_often_and_when_it_was_pulled(fresh):
+    server = fresh()
+    server.push_image("team/app", "v1")
+    server.push_image("team/app", "v2")
+    for _ in range(3):
+        assert server.request("GET", "/v2/team/app/manifests/v1").status == 200
+    server.stop()
+    server.start()
+    pulled, other = server.request("GET", f"{API}/repositories/team/app/-/tags").json()["items"]
+    assert pulled["pulls"] == 3 and pulled["pulledAt"] >= pulled["pushedAt"]
+    assert other["pulls"] == 0 and "pulledAt" not in other
+
+
 def test_manifests_say_what_names_them(server, api, repository):
     child, child_bytes = server.push_image(repository, sha256_of_image(b'{"c":1}'), config=b'{"c":1}')
     index = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [descriptor(child_bytes, OCI_MANIFEST)]})

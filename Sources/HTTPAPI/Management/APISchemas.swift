@@ -11,7 +11,7 @@ enum APISchemas {
                 "name": text, "digest": digest, "mediaType": text, "pushedAt": time,
                 "pulls": integer("How often it was pulled by its name."),
             ],
-            optional: ["pulledAt": time]
+            optional: ["pulledAt": time, "expiresAt": time]
         ),
         "Manifest": object(
             [
