@@ -47,6 +47,7 @@ extension MetadataStore {
             if push.tags.isEmpty { try db.check(push, in: repo) }
             let (id, isNew) = try db.insert(push.manifest, in: repo, promises)
             if isNew { try db.insertEdges(from: id, of: push.manifest, in: repo, links: links, children: children) }
+            try db.revive((isNew ? [] : [id]) + children.values.sorted())
             for (tag, old) in tags { try db.point(tag, from: old, to: id, in: repo, if: push.condition, promises) }
             if push.tags.isEmpty { try db.hint(.manifest, [id], dueIn: promises.lease) }
         }
@@ -206,7 +207,10 @@ extension SQLTransaction {
         if condition != .none { try condition.check(try old.flatMap { try digest(ofManifest: $0) }, tag.text) }
         if let old {
             try run(
-                "UPDATE tag SET manifest_id = \(id), updated_at = \(now) WHERE repo_id = \(repo) AND name = \(tag)"
+                """
+                UPDATE tag SET manifest_id = \(id), updated_at = \(now), expires_at = NULL
+                WHERE repo_id = \(repo) AND name = \(tag)
+                """
             )
             if old != id { try release(manifest: old, keepingFor: promises.window) }
             return

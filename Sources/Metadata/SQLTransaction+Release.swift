@@ -10,6 +10,7 @@ extension SQLTransaction {
     ///   - tags: repository, name and time of the last push of each.
     ///   - window: how long they can be put back for certain.
     func remember(_ tags: [SQLRow], of digest: Digest, keepingFor window: Int64, reason: String) throws {
+        for tag in tags { try forgetPulls(of: tag.text(1), in: tag.int(0)) }
         try inBatches(tags) { some in
             """
             INSERT INTO deleted_tag (repo_id, name, digest, updated_at, deleted_at, restorable_until, reason)
@@ -36,7 +37,8 @@ extension SQLTransaction {
             """
         )
         try releaseEdges(of: id, keepingFor: window, childrenFor: childrenFor)
-        try run("DELETE FROM manifest WHERE id = \(id)")
+        let gone = try run("DELETE FROM manifest WHERE id = \(id) RETURNING repo_id, digest")
+        for row in gone { try forgetPulls(of: "\(row.digest(1))", in: row.int(0)) }
     }
 
     /// A tag or an index let go of a manifest: it stays for the window, then a collector looks.

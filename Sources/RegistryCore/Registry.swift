@@ -14,6 +14,7 @@ package struct Registry: Sendable {
     let keys: KeyPool
     let uploads: UploadSessions
     let slots: Slots
+    package let pulls: PullCounter
     let logger: Logger
 
     /// - Parameter uploadSecret: what upload ids are signed with; the same on all nodes, at least 32 random bytes.
@@ -33,6 +34,7 @@ package struct Registry: Sendable {
         self.metrics = metrics
         self.logger = logger
         keys = KeyPool(metadata: metadata, uploadLifetime: policy.uploadLifetime)
+        pulls = PullCounter(metadata)
         slots = Slots(count: policy.maximumUploadsInFlight)
         uploads = UploadSessions(secret: uploadSecret, lifetime: policy.uploadLifetime)
     }
