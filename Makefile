@@ -4,7 +4,7 @@ TOOLS := .build-tools/venv
 DATA ?= ./strata-data
 LISTEN ?= 127.0.0.1:5000
 
-.PHONY: help build debug test test-fast test-system lint format fuzz bench bench-fleet bench-objects run ci clean
+.PHONY: help build debug test test-fast test-system lint format fuzz torture bench bench-fleet bench-objects run ci clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -37,6 +37,9 @@ format: ## lay the source out
 
 fuzz: .build-tools/build-dependencies ## each parser for FUZZ_SECONDS seconds (30)
 	scripts/fuzz.sh
+
+torture: build .build-tools/test-tools ## everything at once on both pairs of stores, MINUTES (10) each, while nodes are killed
+	cd Tests/System && MINUTES=$(or $(MINUTES),10) $(CURDIR)/$(TOOLS)/bin/python3 -m pytest -q -ra -s test_torture.py
 
 bench: build .build-tools/test-tools ## measure beside docker-registry and nginx; replaces the tables in docs/benchmarks.md
 	python3 Benchmarks/run.py --write

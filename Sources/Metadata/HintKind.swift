@@ -13,23 +13,30 @@ enum HintKind: Int64, CaseIterable {
     case condemned = 4
 }
 
+/// Why a manifest is to go, and since when. It goes unless it was named again since.
+struct Sentence: Sendable {
+    let reason: String
+    let since: Int64
+}
+
 extension SQLTransaction {
-    func hint(_ kind: HintKind, _ refs: [Int64], dueIn delay: Int64, reason: String? = nil) throws {
-        try hint(kind, refs.map { ($0, now + delay) }, reason: reason)
+    func hint(_ kind: HintKind, _ refs: [Int64], dueIn delay: Int64, _ sentence: Sentence? = nil) throws {
+        try hint(kind, refs.map { ($0, now + delay) }, sentence)
     }
 
-    func hint(_ kind: HintKind, _ dues: [(ref: Int64, at: Int64)], reason: String? = nil) throws {
-        let reason = reason.map { $0.sqlValue } ?? .null(.text)
-        try inBatches(dues) { some in
+    func hint(_ kind: HintKind, _ dues: [(ref: Int64, at: Int64)], _ sentence: Sentence? = nil) throws {
+        let reason = sentence.map { $0.reason.sqlValue } ?? .null(.text)
+        let since = sentence.map { $0.since.sqlValue } ?? .null(.integer)
+        try startInBatches(dues) { some in
             """
-            INSERT INTO gc_hint (kind, due_at, ref, reason)
-            VALUES \(rows: some.map { [kind.rawValue.sqlValue, $0.at.sqlValue, $0.ref.sqlValue, reason] })
+            INSERT INTO gc_hint (kind, due_at, ref, reason, since)
+            VALUES \(rows: some.map { [kind.rawValue.sqlValue, $0.at.sqlValue, $0.ref.sqlValue, reason, since] })
             """
         }
     }
 
     func hint(blobs: [Digest], dueIn delay: Int64) throws {
-        try inBatches(blobs) { some in
+        try startInBatches(blobs) { some in
             """
             INSERT INTO gc_hint (kind, due_at, digest)
             VALUES \(rows: some.map { [HintKind.blob.rawValue.sqlValue, (now + delay).sqlValue, $0.sqlValue] })
@@ -37,21 +44,31 @@ extension SQLTransaction {
         }
     }
 
-    /// Rows of due hints that no other collector has, oldest first: id, ref, digest, reason.
+    /// Somebody names these manifests, which they have locked: what was said of them before holds no more.
+    func revive(_ manifests: [Int64]) throws {
+        let condemned = try inBatches(manifests) {
+            "SELECT ref, max(since) FROM gc_hint WHERE kind = 4 AND ref IN \(list: $0) GROUP BY ref ORDER BY ref"
+        }
+        for row in condemned {
+            try run("UPDATE manifest SET created_at = \(max(now, row.int(1) + 1)) WHERE id = \(row.int(0))")
+        }
+    }
+
+    /// Rows of due hints that no other collector has, oldest first: id, ref, digest, reason, since.
     func dueHints(_ kind: HintKind, limit: Int) throws -> [SQLRow] {
         try run(.dueHints(kind, before: now, limit: limit))
     }
 
     /// Hints are claimed and dropped in one transaction: a collector that dies in between has done nothing.
     func drop(hints: [Int64]) throws {
-        try inBatches(hints) { "DELETE FROM gc_hint WHERE id IN \(list: $0)" }
+        try startInBatches(hints) { "DELETE FROM gc_hint WHERE id IN \(list: $0)" }
     }
 }
 
 extension Query {
     static func dueHints(_ kind: HintKind, before now: Int64, limit: Int) -> Query {
         """
-        SELECT id, ref, digest, reason FROM gc_hint WHERE kind = \(kind.rawValue) AND due_at <= \(now)
+        SELECT id, ref, digest, reason, since FROM gc_hint WHERE kind = \(kind.rawValue) AND due_at <= \(now)
         ORDER BY due_at LIMIT \(Int64(limit)) \(lock: .updateUnlessLocked)
         """
     }

@@ -47,7 +47,8 @@ extension MetadataStore {
             try db.drop(hints: done.map { $0.int(0) })
             var collected = Collected(hints: done.count)
             guard let chosen, let rule = names[chosen.int(1)].flatMap(rule) else { return collected }
-            collected += try db.collect(manifest: chosen.int(1), .manifest, reason: rule.reason, window) { manifest in
+            collected += try db.collect(manifest: chosen.int(1), .manifest, rule.reason, since: nil, window) {
+                manifest in
                 // Every promise and every name that it lost has put keep_until a window ahead, or further.
                 max(manifest.keepUntil, manifest.keepUntil - window + rule.age, manifest.createdAt + rule.age)
             }
@@ -63,7 +64,9 @@ extension MetadataStore {
             try db.drop(hints: [hint.int(0)])
             var collected = Collected(hints: 1)
             let reason = hint.optionalText(3) ?? ""
-            collected += try db.collect(manifest: hint.int(1), .condemned, reason: reason, window) { $0.keepUntil }
+            collected += try db.collect(manifest: hint.int(1), .condemned, reason, since: hint.int(4), window) {
+                $0.keepUntil
+            }
             return collected
         }
     }
@@ -86,23 +89,27 @@ extension SQLTransaction {
     ///
     /// - Parameters:
     ///   - kind: of the hint that led here.
+    ///   - since: when it was condemned; one that was named again later stays.
     ///   - due: when it may go.
     fileprivate func collect(
         manifest id: Int64,
         _ kind: HintKind,
-        reason: String,
+        _ reason: String,
+        since: Int64?,
         _ window: Int64,
         due: (LockedManifest) -> Int64
     ) throws -> Collected {
+        let sentence = since.map { Sentence(reason: reason, since: $0) }
         guard let manifest = try lockManifest(id) else {
             // It is gone, or somebody is about to refer to it.
             let exists = try !run("SELECT 1 FROM manifest WHERE id = \(id)").isEmpty
-            if exists { try hint(kind, [id], dueIn: MetadataStore.busyDelay, reason: reason) }
+            if exists { try hint(kind, [id], dueIn: MetadataStore.busyDelay, sentence) }
             return Collected()
         }
+        if let since, manifest.createdAt > since { return Collected() }
         guard try !isNeeded(manifest) else { return Collected() }
         guard due(manifest) <= now else {
-            try hint(kind, [(id, due(manifest))], reason: reason)
+            try hint(kind, [(id, due(manifest))], sentence)
             return Collected()
         }
         try remove(manifest, keepingFor: window, reason: reason)
@@ -167,6 +174,7 @@ extension SQLTransaction {
         ).map { $0.int(0) }
         // No tag has named it for a window, so what a client was told of its children was promised to it by themselves.
         try forget(manifest: manifest.id, keepingFor: window, childrenFor: 0, reason: reason)
-        try hint(.condemned, (children + referrers).sorted(), dueIn: 0, reason: reason)
+        let sentence = Sentence(reason: reason, since: now)
+        try hint(.condemned, (children + referrers).sorted(), dueIn: 0, sentence)
     }
 }

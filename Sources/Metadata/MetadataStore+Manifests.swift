@@ -7,6 +7,13 @@ package struct StoredManifest: Hashable, Sendable {
     package let mediaType: String
     /// Exactly as pushed.
     package let bytes: [UInt8]
+    /// When a rule will delete the tag that it was asked for by, if nothing changes; nil if that is not near.
+    /// Milliseconds since 1970.
+    package let expiresAt: Int64?
+
+    init(digest: Digest, mediaType: String, bytes: [UInt8], expiresAt: Int64? = nil) {
+        (self.digest, self.mediaType, self.bytes, self.expiresAt) = (digest, mediaType, bytes, expiresAt)
+    }
 }
 
 extension MetadataStore {
@@ -24,7 +31,13 @@ extension MetadataStore {
             // Gone between the two questions: so is the manifest.
             let found = try manifests.bytes(of: digest) { try db.payload(ofManifest: row.int(0)) }
             guard let bytes = found else { return nil }
-            let manifest = StoredManifest(digest: digest, mediaType: row.text(2), bytes: bytes)
+            let expiresAt = if case .tag = reference { row.optionalInt(4) } else { nil as Int64? }
+            let manifest = StoredManifest(
+                digest: digest,
+                mediaType: row.text(2),
+                bytes: bytes,
+                expiresAt: expiresAt
+            )
             // What a tag names, or an index that has one, is kept for longer than the window after it is let go.
             guard promising, case .digest = reference, row.int(3) < db.now + promises.window,
                 try !db.isTagged(manifest: row.int(0))
@@ -45,10 +58,16 @@ extension MetadataStore {
 
     /// Removes a tag; the manifest stays.
     ///
+    /// - Returns: until when it can be put back for certain. Milliseconds since 1970.
     /// - Throws: ``RegistryError`` `.manifestUnknown`, `.preconditionFailed`.
-    package func deleteTag(_ tag: Tag, in repository: RepositoryName, condition: TagCondition = .none) async throws {
+    @discardableResult
+    package func deleteTag(
+        _ tag: Tag,
+        in repository: RepositoryName,
+        condition: TagCondition = .none
+    ) async throws -> Int64 {
         let window = promises.window
-        try await database.write { db in
+        return try await database.write { db in
             guard let repo = try db.repositoryID(repository), let manifest = try db.lockTag(tag, in: repo) else {
                 throw RegistryError.manifestUnknown(.tag(tag), in: repository)
             }
@@ -59,6 +78,7 @@ extension MetadataStore {
             )
             try db.remember(tags, of: digest, keepingFor: window, reason: Self.requested)
             try db.release(manifest: manifest, keepingFor: window)
+            return db.now + window
         }
     }
 
@@ -67,14 +87,16 @@ extension MetadataStore {
 
     /// Removes a manifest and the tags that name it. Indexes that list it stay, and list it as missing.
     ///
+    /// - Returns: until when it can be put back for certain. Milliseconds since 1970.
     /// - Throws: ``RegistryError`` `.manifestUnknown`, `.preconditionFailed`.
+    @discardableResult
     package func deleteManifest(
         _ digest: Digest,
         in repository: RepositoryName,
         condition: TagCondition = .none
-    ) async throws {
+    ) async throws -> Int64 {
         let window = promises.window
-        try await database.write { db in
+        return try await database.write { db in
             // Tags before the manifest, as pushes lock them.
             try db.run(
                 """
@@ -98,6 +120,7 @@ extension MetadataStore {
             try db.run("UPDATE manifest_child SET child_id = NULL WHERE child_id = \(id)")
             try db.release(referrersOf: id, keepingFor: window)
             try db.forget(manifest: id, keepingFor: window, childrenFor: window, reason: Self.requested)
+            return db.now + window
         }
     }
 }
@@ -123,7 +146,7 @@ extension Query {
 
     static func manifest(_ tag: Tag, in repository: RepositoryName) -> Query {
         """
-        SELECT m.id, m.digest, y.name, m.keep_until FROM repository r
+        SELECT m.id, m.digest, y.name, m.keep_until, t.expires_at FROM repository r
         JOIN tag t ON t.repo_id = r.id JOIN manifest m ON m.id = t.manifest_id
         JOIN media_type y ON y.id = m.media_type_id
         WHERE r.name = \(repository) AND t.name = \(tag)
@@ -138,7 +161,7 @@ extension Query {
 }
 
 extension SQLTransaction {
-    /// id, digest, media type, keep_until
+    /// id, digest, media type, keep_until; by tag also expires_at
     func findManifest(_ reference: Reference, in repository: RepositoryName) throws -> SQLRow? {
         switch reference {
         case .digest(let digest): try run(.manifest(digest, in: repository)).first
@@ -149,9 +172,7 @@ extension SQLTransaction {
     /// The row of the manifest that a tag names, which it names until the transaction ends; nil if there is no tag.
     ///
     /// Nothing is joined: a tag that moves while its lock is waited for would then seem to be gone.
-    func lockTag(_ tag: Tag, in repo: Int64) throws -> Int64? {
-        try run("SELECT manifest_id FROM tag WHERE repo_id = \(repo) AND name = \(tag) \(lock: .update)").first?.int(0)
-    }
+    func lockTag(_ tag: Tag, in repo: Int64) throws -> Int64? { try run(.lockedTag(tag, in: repo)).first?.int(0) }
 
     func digest(ofManifest id: Int64) throws -> Digest? {
         try run("SELECT digest FROM manifest WHERE id = \(id)").first?.digest(0)
@@ -174,5 +195,12 @@ extension SQLTransaction {
     /// Whether a tag or an index names a manifest.
     func isNamed(manifest id: Int64) throws -> Bool {
         try !run(.name(ofManifest: id)).isEmpty
+    }
+}
+
+extension Query {
+    /// What ``SQLTransaction/lockTag(_:in:)`` asks.
+    static func lockedTag(_ tag: Tag, in repo: Int64) -> Query {
+        "SELECT manifest_id FROM tag WHERE repo_id = \(repo) AND name = \(tag) \(lock: .update)"
     }
 }

@@ -100,7 +100,10 @@ extension SQLTransaction {
         let existing = try run(
             "SELECT id FROM manifest WHERE repo_id = \(repo) AND digest = \(digest) \(lock: .keyShare)"
         )
-        if let id = existing.first?.int(0) { return id }
+        if let id = existing.first?.int(0) {
+            try revive([id])
+            return id
+        }
         let kept = try run(
             """
             SELECT y.name, d.payload FROM deleted_manifest d JOIN media_type y ON y.id = d.media_type_id
@@ -114,8 +117,9 @@ extension SQLTransaction {
         let push = ManifestPush(manifest: manifest, tags: [], condition: .none, allowsSparseIndex: true)
         let links = try lockBlobs(of: manifest, in: repo)
         let children = try lockChildren(of: push, in: repo)
-        let (id, isNew) = try insert(manifest, in: repo, promises)
+        let (id, isNew) = try insert(manifest, in: repo, as: startMediaTypes(of: manifest), promises)
         if isNew { try insertEdges(from: id, of: manifest, in: repo, links: links, children: children) }
+        try revive(children.values.sorted())
         try run("DELETE FROM deleted_manifest WHERE repo_id = \(repo) AND digest = \(digest)")
         restored.manifests.append(digest)
         let referrers = try run(

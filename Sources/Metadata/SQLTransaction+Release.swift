@@ -10,7 +10,8 @@ extension SQLTransaction {
     ///   - tags: repository, name and time of the last push of each.
     ///   - window: how long they can be put back for certain.
     func remember(_ tags: [SQLRow], of digest: Digest, keepingFor window: Int64, reason: String) throws {
-        try inBatches(tags) { some in
+        for tag in tags { try forgetPulls(of: tag.text(1), in: tag.int(0)) }
+        try startInBatches(tags) { some in
             """
             INSERT INTO deleted_tag (repo_id, name, digest, updated_at, deleted_at, restorable_until, reason)
             VALUES \(rows: some.map {
@@ -36,12 +37,13 @@ extension SQLTransaction {
             """
         )
         try releaseEdges(of: id, keepingFor: window, childrenFor: childrenFor)
-        try run("DELETE FROM manifest WHERE id = \(id)")
+        let gone = try run("DELETE FROM manifest WHERE id = \(id) RETURNING repo_id, digest")
+        for row in gone { try forgetPulls(of: "\(row.digest(1))", in: row.int(0)) }
     }
 
     /// A tag or an index let go of a manifest: it stays for the window, then a collector looks.
     func release(manifest id: Int64, keepingFor window: Int64) throws {
-        try run("UPDATE manifest SET keep_until = \(now + window) WHERE id = \(id) AND keep_until < \(now + window)")
+        try start("UPDATE manifest SET keep_until = \(now + window) WHERE id = \(id) AND keep_until < \(now + window)")
         try hint(.manifest, [id], dueIn: window)
     }
 
@@ -70,7 +72,7 @@ extension SQLTransaction {
             ORDER BY id \(lock: .noKeyUpdate)
             """
         ).map { $0.int(0) }
-        try inBatches(links) {
+        try startInBatches(links) {
             """
             UPDATE repo_blob SET lease_until = \(now + window) WHERE id IN \(list: $0) AND lease_until < \(now + window)
             """
@@ -80,7 +82,7 @@ extension SQLTransaction {
             "SELECT DISTINCT child_id FROM manifest_child WHERE parent_id = \(id) AND child_id IS NOT NULL ORDER BY child_id"
         )
         for child in children { try release(manifest: child.int(0), keepingFor: childrenFor) }
-        try run("DELETE FROM manifest_blob WHERE manifest_id = \(id)")
-        try run("DELETE FROM manifest_child WHERE parent_id = \(id)")
+        try start("DELETE FROM manifest_blob WHERE manifest_id = \(id)")
+        try start("DELETE FROM manifest_child WHERE parent_id = \(id)")
     }
 }

@@ -19,14 +19,16 @@ package struct ManifestUpload: Sendable {
 }
 
 extension Registry {
-    /// - Parameter promising: whether the answer tells a client that it need not push.
+    /// - Parameter promising: whether the answer tells a client that it need not push; if not, it counts as a pull.
     /// - Throws: ``RegistryError`` `.manifestUnknown`.
     package func manifest(
         _ reference: Reference,
         promising: Bool,
         with grant: Grant<Pull>
     ) async throws -> StoredManifest {
-        try await metadata.manifest(reference, in: grant.repository, promising: promising)
+        let manifest = try await metadata.manifest(reference, in: grant.repository, promising: promising)
+        if !promising, pulls.count(PulledReference(reference, in: grant.repository)) { try await pulls.flush() }
+        return manifest
     }
 
     /// Stores a manifest and moves its tags. Pushing the same bytes again changes nothing but the tags.
@@ -70,12 +72,14 @@ extension Registry {
 
     /// A tag is only removed; a manifest goes with all its tags.
     ///
+    /// - Returns: until when it can be put back for certain. Milliseconds since 1970.
     /// - Throws: ``RegistryError`` `.manifestUnknown`, `.preconditionFailed`.
+    @discardableResult
     package func deleteManifest(
         _ reference: Reference,
         condition: TagCondition,
         with grant: Grant<Delete>
-    ) async throws {
+    ) async throws -> Int64 {
         switch reference {
         case .tag(let tag): try await metadata.deleteTag(tag, in: grant.repository, condition: condition)
         case .digest(let digest): try await metadata.deleteManifest(digest, in: grant.repository, condition: condition)

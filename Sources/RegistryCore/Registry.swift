@@ -14,6 +14,7 @@ package struct Registry: Sendable {
     let keys: KeyPool
     let uploads: UploadSessions
     let slots: Slots
+    package let pulls: PullCounter
     let logger: Logger
 
     /// - Parameter uploadSecret: what upload ids are signed with; the same on all nodes, at least 32 random bytes.
@@ -39,6 +40,7 @@ package struct Registry: Sendable {
             uploadLifetime: policy.uploadLifetime,
             surroundings
         )
+        pulls = PullCounter(metadata)
         slots = Slots(count: policy.maximumUploadsInFlight)
         uploads = UploadSessions(secret: uploadSecret, lifetime: policy.uploadLifetime, surroundings)
     }

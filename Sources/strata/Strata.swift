@@ -14,8 +14,8 @@ struct Strata: AsyncParsableCommand {
         version: Version.current,
         subcommands: [
             ServeCommand.self, DoctorCommand.self, ImportCommand.self, VerifyCommand.self, CollectCommand.self,
-            BackupCommand.self,
-            RestoreCommand.self, RestoreCheckCommand.self, MigrateCommand.self, ConfigCommand.self, BenchCommand.self,
+            UndeleteCommand.self, BackupCommand.self, RestoreCommand.self, RestoreCheckCommand.self,
+            MigrateCommand.self, ConfigCommand.self, BenchCommand.self,
             VersionCommand.self,
         ]
     )

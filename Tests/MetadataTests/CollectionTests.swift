@@ -173,6 +173,49 @@ struct CollectionTests {
         }
     }
 
+    @Test("keeps what was condemned and then named again, also when that name goes, too", arguments: Engine.available)
+    func revived(_ engine: Engine) async throws {
+        try await with(engine) { fixture in
+            for blob in ["config", "layer"] { _ = try await fixture.upload(blob, to: repository) }
+            let image = try fixture.image("config", ["layer"])
+            let (first, second) = (try fixture.index([image]), try fixture.index([image, image]))
+            try await fixture.push(image, nil, to: repository)
+            try await fixture.push(first, nil, to: repository)
+            let rule = UntaggedRule(age: 0, reason: "old")
+            // The image's own hint is dropped, and the index goes, which condemns the image.
+            for _ in 1...2 { _ = try await fixture.store.collectReleasedManifests(limit: 20, rule: { _ in rule }) }
+            #expect(try await fixture.count("manifest") == 1)
+            #expect(try await fixture.count("gc_hint WHERE kind = 4") == 1)
+            try await fixture.push(second, "v1", to: repository)
+            try await fixture.store.deleteManifest(second.digest, in: repository)
+            try await fixture.collect()
+            #expect(try await fixture.count("manifest") == 1, "no rule says so any more")
+            try await fixture.push(image, "v2", to: repository)
+            #expect(try await fixture.count("gc_hint WHERE kind = 4") == 0)
+        }
+    }
+
+    @Test("forgets how often something was pulled with the thing itself", arguments: Engine.available)
+    func pulls(_ engine: Engine) async throws {
+        try await with(engine) { fixture in
+            for blob in ["config", "layer"] { _ = try await fixture.upload(blob, to: repository) }
+            let image = try fixture.image("config", ["layer"])
+            for tag in ["a", "b"] { try await fixture.push(image, tag, to: repository) }
+            let tag = PulledReference(.tag(try Tag(parsing: "a")), in: repository)
+            let digest = PulledReference(.digest(image.digest), in: repository)
+            try await fixture.store.addPulls([tag: 2, digest: 1])
+            try await fixture.store.addPulls([tag: 3, PulledReference(tag.reference, in: other): 1])
+            let counts = try await fixture.database.read { db in
+                try db.run("SELECT pulls FROM pull_stat ORDER BY reference").map { $0.int(0) }
+            }
+            #expect(counts == [5, 1], "and nothing of a repository that does not exist")
+            try await fixture.store.deleteTag(try Tag(parsing: "a"), in: repository)
+            #expect(try await fixture.count("pull_stat") == 1)
+            try await fixture.store.deleteManifest(image.digest, in: repository)
+            #expect(try await fixture.count("pull_stat") == 0)
+        }
+    }
+
     @Test(
         "takes an index together with its children and what is about them, but nothing that is named",
         arguments: Engine.available

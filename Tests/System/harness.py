@@ -89,6 +89,9 @@ class Server:
             self.data = tempfile.mkdtemp(prefix="strata-test-")
             self.own_data = True
         self.port = self.port or free_port()
+        # Of this server alone: ports come back.
+        descriptor, self.log_path = tempfile.mkstemp(prefix=f"strata-test-{self.port}-", suffix=".log")
+        os.close(descriptor)
 
     @property
     def options(self):
@@ -102,7 +105,7 @@ class Server:
 
     def start(self, timeout=30):
         arguments = [BINARY, "serve", "--listen", self.host, *self.options]
-        self.log = open(os.path.join(tempfile.gettempdir(), f"strata-test-{self.port}.log"), "ab")
+        self.log = open(self.log_path, "ab")
         self.process = subprocess.Popen(
             arguments, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env={**os.environ, **self.env}
         )

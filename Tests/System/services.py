@@ -6,6 +6,7 @@ import contextlib
 import os
 import pathlib
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -129,16 +130,31 @@ class Postgres(Service):
         check = [str(self.BIN / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         return subprocess.run(check).returncode == 0
 
+    @staticmethod
+    def children(process) -> dict[int, str]:
+        """The titles of a postmaster's children by their process ids."""
+        command = ["ps", "--ppid", str(process.pid), "-o", "pid=,args="]
+        listed = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+        return {int(pid): title for pid, title in (line.split(maxsplit=1) for line in listed)}
+
+    def stop_writers(self):
+        """SIGSTOP to what writes in the background: from now on nothing but a commit brings anything to the disk."""
+        titles = self.children(self.processes[0])
+        writers = [pid for pid, title in titles.items() if re.search("walwriter|background writer|checkpointer", title)]
+        assert len(writers) == 3, titles
+        for pid in writers:
+            os.kill(pid, signal.SIGSTOP)
+
     def kill(self):
         """SIGKILL to the postmaster and its children, which would otherwise go on for a moment."""
         for process in self.processes:
-            listed = subprocess.run(["ps", "--ppid", str(process.pid), "-o", "pid="], capture_output=True, text=True)
+            children = self.children(process)
             process.kill()
-            for child in listed.stdout.split():
+            for child in children:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(child), signal.SIGKILL)
+                    os.kill(child, signal.SIGKILL)
             process.wait()
-            wait_until("its children", lambda: not any(pathlib.Path(f"/proc/{c}").exists() for c in listed.stdout.split()))
+            wait_until("its children", lambda: not any(pathlib.Path(f"/proc/{c}").exists() for c in children))
         self.processes = []
         (self.data / "postmaster.pid").unlink(missing_ok=True)
 

@@ -1,6 +1,8 @@
 """The engines behind a server. Most tests run on both pairs: what is embedded, and what many nodes share."""
+import contextlib
 import os
 import pathlib
+import sqlite3
 
 from services import Postgres, RadosGateway
 
@@ -23,6 +25,16 @@ class Embedded:
         files = [path for path in pathlib.Path(server.data, "objects").rglob("*") if path.is_file()]
         (path,) = [path for path in files if path.stat().st_size == size]
         path.unlink() if content is None else path.write_bytes(content)
+
+    def sql(self, server, statement) -> list[str]:
+        """The first column of what a statement says. Outside of the server's own locks: for questions, or while it is down."""
+        with contextlib.closing(sqlite3.connect(os.path.join(server.data, "metadata.sqlite"), timeout=10)) as database:
+            with database:
+                return [str(row[0]) for row in database.execute(statement)]
+
+    def end_connections(self, server, chance) -> bool:
+        """There are none: the database is part of the process."""
+        return False
 
     def close(self):
         pass
@@ -53,6 +65,19 @@ class Shared:
             client.delete_object(Bucket=bucket, Key=key)
         else:
             client.put_object(Bucket=bucket, Key=key, Body=content)
+
+    def sql(self, server, statement) -> list[str]:
+        """The first column of what a statement says."""
+        return self.postgres.sql(statement, server.settings["postgres.url"].split("dbname=")[1]).splitlines()
+
+    def end_connections(self, server, chance) -> bool:
+        """Ends some of the server's connections, whatever they are doing."""
+        database = server.settings["postgres.url"].split("dbname=")[1]
+        self.postgres.sql(
+            f"""SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE datname = '{database}' AND pid <> pg_backend_pid() ORDER BY random() LIMIT {chance.randrange(1, 9)}"""
+        )
+        return True
 
     def close(self):
         self.postgres.__exit__()

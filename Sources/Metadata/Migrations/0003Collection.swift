@@ -9,8 +9,10 @@ extension Migrations {
 
     private static func collectionTables(_ d: SQLDialect) -> [Query] {
         [
-            // Of what a condemned manifest (kind 4) is to be told: the rule that let go of it.
+            // Of a condemned manifest (kind 4): the rule that let go of it, and when. Whoever names it later revives it.
             Query(schema: "ALTER TABLE gc_hint ADD COLUMN reason \(d.text)"),
+            Query(schema: "ALTER TABLE gc_hint ADD COLUMN since \(d.integer)"),
+            "CREATE INDEX gc_hint_condemned ON gc_hint (ref) WHERE kind = 4",
             // Whose bytes they were and how many, where that is known: keys that were never published have neither.
             Query(schema: "ALTER TABLE object_trash ADD COLUMN digest \(d.bytes)"),
             Query(schema: "ALTER TABLE object_trash ADD COLUMN size \(d.integer) NOT NULL DEFAULT 0"),
@@ -97,6 +99,8 @@ extension Migrations {
 
     private static func retentionTables(_ d: SQLDialect) -> [Query] {
         [
+            // When a rule will delete it if nothing changes, as far as that is known and near; for a warning to clients.
+            Query(schema: "ALTER TABLE tag ADD COLUMN expires_at \(d.integer)"),
             // Every version of every policy. scope: '' for the registry, a namespace or a repository; the newest version
             // of a scope holds, and no document means that there is no policy any more.
             Query(

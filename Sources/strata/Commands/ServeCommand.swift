@@ -5,6 +5,7 @@ import Housekeeping
 import Logging
 import Metadata
 import NIOCore
+import RegistryCore
 import UnixSignals
 
 struct ServeCommand: AsyncParsableCommand {
@@ -39,7 +40,8 @@ struct ServeCommand: AsyncParsableCommand {
         let certificates = try composition.certificates()
         let downloads = try composition.downloads()
         try await prepare(composition, logger)
-        let server = composition.server(try await composition.registry(downloads), certificates)
+        let registry = try await composition.registry(downloads)
+        let server = composition.server(registry, certificates)
         let stop = await UnixSignalsSequence(trapping: .sigterm, .sigint)
         try await withThrowingTaskGroup(of: Void.self) { group in
             if let certificates {
@@ -50,6 +52,11 @@ struct ServeCommand: AsyncParsableCommand {
                         try await Task.sleep(for: certificateInterval)
                         reload(certificates, force: false, logger)
                     }
+                }
+            }
+            group.addTask {
+                await registry.pulls.run { error in
+                    logger.warning("pulls are not written down yet", metadata: ["error": "\(error)"])
                 }
             }
             if configuration.collection.isEnabled {
@@ -66,6 +73,7 @@ struct ServeCommand: AsyncParsableCommand {
             )
             group.cancelAll()
         }
+        try await registry.pulls.flush()
     }
 
     /// Brings the schema up to date, and does not return where nothing could be served.

@@ -1,0 +1,48 @@
+import Synchronization
+package import Metadata
+
+/// Counts pulls in memory, so that a pull never waits for a write; ``flush()`` writes them down. A crash loses what was
+/// counted since then.
+package final class PullCounter: Sendable {
+    private let metadata: MetadataStore
+    private let counts = Mutex<[PulledReference: Int64]>([:])
+
+    /// How often they are written down.
+    private static let interval = Duration.seconds(60)
+    /// Most different references, some 200 bytes each, that are counted in memory.
+    private static let limit = 50_000
+
+    package init(_ metadata: MetadataStore) { self.metadata = metadata }
+
+    /// - Returns: whether there are so many that the caller should ``flush()`` them.
+    func count(_ pulled: PulledReference) -> Bool {
+        counts.withLock {
+            $0[pulled, default: 0] += 1
+            return $0.count >= Self.limit
+        }
+    }
+
+    /// Writes down what was counted. What cannot be written now is kept for the next time.
+    package func flush() async throws {
+        let taken = counts.withLock { counts in
+            defer { counts = [:] }
+            return counts
+        }
+        guard !taken.isEmpty else { return }
+        do {
+            try await metadata.addPulls(taken)
+        } catch {
+            counts.withLock { $0.merge(taken, uniquingKeysWith: +) }
+            throw error
+        }
+    }
+
+    /// Writes them down every minute until its task is cancelled; the last ones are the caller's to ``flush()``.
+    ///
+    /// - Parameter failed: told of what could not be written yet.
+    package func run(failed: @Sendable (any Error) -> Void) async {
+        while (try? await Task.sleep(for: Self.interval)) != nil {
+            do { try await flush() } catch { failed(error) }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+"""Everything at once, with windows of seconds, while nodes and connections are killed: nothing that was acknowledged and
+not deleted is lost, and nothing that was deleted stays.
+
+MINUTES says for how long on each pair of stores (1 by default), STRATA_SEED with which seed; the seed is printed.
+"""
+import os
+import random
+import time
+
+from cluster import cluster
+from test_collection import wait_until
+from torture import WINDOWS, Deleter, Killer, Puller, Pusher, Tagger, World
+
+MINUTES = float(os.environ.get("MINUTES", "1"))
+SEED = int(os.environ.get("STRATA_SEED", str(random.SystemRandom().randrange(1 << 30))))
+
+# Who takes part, and how many of each. Whoever else changes what a registry holds belongs here.
+ACTORS = [(Pusher, 5), (Tagger, 1), (Puller, 2), (Deleter, 1)]
+
+
+def test_nothing_live_is_lost_and_nothing_dead_stays(stores):
+    print(f"STRATA_SEED={SEED} MINUTES={MINUTES}")
+    count = 2 if stores.name == "shared" else 1
+    with cluster(count, stores.settings() | WINDOWS) as nodes:
+        world = World(nodes, SEED)
+        actors = [kind(world, number) for kind, many in ACTORS for number in range(many)] + [Killer(world, 0, stores)]
+        for actor in actors:
+            actor.start()
+        end = time.monotonic() + 60 * MINUTES
+        while time.monotonic() < end and not world.failures:
+            time.sleep(0.2)
+        world.stop.set()
+        for actor in actors:
+            actor.join()
+        for node in nodes:
+            world.count_collected(node)
+        print(stores.name, dict(sorted(world.counts.items())))
+        assert not world.failures, world.failures
+        reclaim(stores, nodes)
+        check(world)
+        assert sorted(stores.objects(nodes[0])) == published(stores, nodes[0])
+        status, report = nodes[0].verify()
+        assert status == 0 and report["findings"] == [], report
+        for what in ["images", "manifests deleted", "mounts", "pulls", "collected links", "collected blobs"]:
+            assert world.counts.get(what, 0) > 5 * MINUTES, f"too few {what} to mean anything"
+
+
+def reclaim(stores, nodes):
+    """Waits until everything that nothing refers to is gone.
+
+    What was to be done minutes later, because a killed process had claimed it or somebody else had locked it, is due now.
+    """
+    for node in nodes:
+        node.kill()
+    stores.sql(nodes[0], "UPDATE object_trash SET claimed_until = 1 WHERE claimed_until IS NOT NULL")
+    stores.sql(nodes[0], "UPDATE gc_hint SET due_at = 1")
+    for node in nodes:
+        node.start()
+
+    def left():
+        return [int(stores.sql(nodes[0], f"SELECT count(*) FROM {dead}")[0]) for dead in (
+            "repo_blob WHERE id NOT IN (SELECT link_id FROM manifest_blob)",
+            "blob WHERE digest NOT IN (SELECT digest FROM repo_blob)",
+            "object_trash",
+            "upload_session",
+        )]
+
+    wait_until(lambda: left() == [0, 0, 0, 0], "links, blobs, keys in the trash and sessions that are gone", 90)
+
+
+def published(stores, node):
+    column = "hex(skey)" if stores.name == "embedded" else "encode(skey, 'hex')"
+    return sorted(key.lower() for key in stores.sql(node, f"SELECT {column} FROM blob_copy"))
+
+
+def check(world):
+    node = world.nodes[0]
+    seen = set()
+    for image in world.images:
+        at = f"/v2/{image.repository}"
+        got = node.request("GET", f"{at}/manifests/{image.digest}")
+        assert image.state != "live" or got.status == 200, ("lost", image.repository, image.digest)
+        assert image.state != "gone" or got.status == 404, ("not deleted", image.repository, image.digest)
+        if got.status == 200:
+            assert got.body == image.body
+            for digest, data in image.blobs.items():
+                if (at, digest) not in seen:
+                    assert node.request("GET", f"{at}/blobs/{digest}").body == data, (image.digest, digest)
+                    seen.add((at, digest))
+    for (repository, tag), (image, deletions) in world.tags.items():
+        named = node.request("HEAD", f"/v2/{repository}/manifests/{tag}").headers.get("docker-content-digest")
+        if image is None:
+            assert named is None, (repository, tag, named)
+        elif image.is_live_since(deletions):
+            assert named == image.digest, (repository, tag, named, image.digest)
