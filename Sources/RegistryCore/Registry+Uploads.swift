@@ -189,6 +189,7 @@ extension Registry {
                 try await upload.append(
                     chunk.body,
                     length: chunk.length,
+                    batchSize: policy.writeSize,
                     limit: limit,
                     counting: { metrics.uploadedBytes.add($0) },
                     to: blobs,
@@ -261,13 +262,30 @@ extension Registry {
             let found = try await hash(location, size: upload.received, with: digest.algorithm)
             guard found == digest else { throw Self.wrong(found, digest) }
         }
-        let isNew = try await metadata.commit(
-            FinishedUpload(digest, size: upload.received, at: location, session: upload.id.bytes, in: repository)
-        )
+        let isNew: Bool
+        do {
+            isNew = try await metadata.commit(
+                FinishedUpload(digest, size: upload.received, at: location, session: upload.id.bytes, in: repository)
+            )
+        } catch let error as RegistryError where error.code == .blobUploadUnknown {
+            if case .object(let key) = location { await giveUp(key, size: upload.received) }
+            throw error
+        }
         metrics.uploads.add(1, isNew ? "stored" : "deduplicated")
         await discard(upload.superseded)
         if !isNew, case .object(let key) = location {
             await delete(claimed: [ObjectProgress(key: StorageKey(bytes: key), offset: 0)])
+        }
+    }
+
+    /// Deletes an object whose upload took longer than its key was kept. The key's deleter may have been there before the
+    /// object was, so nobody else would come for it.
+    private func giveUp(_ key: [UInt8], size: Int64) async {
+        do {
+            guard try await metadata.condemn(lateKey: key, size: size) else { return }
+            try await blobs.delete(StorageKey(bytes: key))
+        } catch {
+            logger.notice("the object of a slow upload is left to the collector", metadata: ["error": "\(error)"])
         }
     }
 

@@ -64,6 +64,9 @@ package struct RegistryPolicy: Sendable {
     package let maximumBlobSize: Int64?
     /// Most uploads whose bytes are received at the same time.
     package let maximumUploadsInFlight: Int
+    /// Bytes of an upload that are hashed and written in one go. Larger saves little, and each upload holds as many in
+    /// memory.
+    package let writeSize: Int
     /// Storage keys that are made in one write, ahead of the uploads that take them.
     package let keyBatch: Int
     /// How long an upload may rest between two requests.
@@ -75,6 +78,7 @@ package struct RegistryPolicy: Sendable {
         allowsSparseIndex: Bool = false,
         maximumBlobSize: Int64? = nil,
         maximumUploadsInFlight: Int = 1000,
+        writeSize: Int = 256 * 1024,
         keyBatch: Int = 64,
         uploadLifetime: Duration = .seconds(24 * 3600)
     ) {
@@ -83,7 +87,7 @@ package struct RegistryPolicy: Sendable {
         self.allowsSparseIndex = allowsSparseIndex
         self.maximumBlobSize = maximumBlobSize
         self.maximumUploadsInFlight = maximumUploadsInFlight
-        self.keyBatch = keyBatch
+        (self.writeSize, self.keyBatch) = (writeSize, keyBatch)
         self.uploadLifetime = uploadLifetime
     }
 }

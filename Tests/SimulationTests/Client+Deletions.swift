@@ -29,7 +29,10 @@ extension Client {
         let moves = try Content.tags.map { try witness.begin($0, in: repository, to: [nil]) }
         let outcome = try await attempt("DELETE image \(image) \(repository)") { node in
             try await node.registry.deleteManifest(
-                .digest(digest), condition: .none, with: grant(Delete.self, repository))
+                .digest(digest),
+                condition: .none,
+                with: grant(Delete.self, repository)
+            )
         }
         for move in moves {
             switch outcome {

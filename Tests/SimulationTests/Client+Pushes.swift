@@ -59,7 +59,10 @@ extension Client {
             let source = Content.repositories.first { $0 != repository }
             let proof = scheduler.chance.hits(700) ? try await source.asyncMap { try await grant(Pull.self, $0) } : nil
             return try await node.registry.mount(
-                content.blobs[blob].digest, from: proof, with: grant(Push.self, repository))
+                content.blobs[blob].digest,
+                from: proof,
+                with: grant(Push.self, repository)
+            )
         }
         guard case .done(true) = outcome else { return false }
         try promise(blob: blob, in: repository, since: moment)

@@ -186,13 +186,18 @@ struct Client {
         let thing = Witness.Thing(kind: .blob, repository: repository, digest: expected.digest)
         let outcome = try await attempt("GET blob \(blob)") { node -> [UInt8]? in
             let found = try await node.registry.blob(
-                expected.digest, reachesStore: false, with: grant(Pull.self, repository))
+                expected.digest,
+                reachesStore: false,
+                with: grant(Pull.self, repository)
+            )
             switch found.content {
             case .bytes(let bytes): return bytes
             case .elsewhere: return nil
             case .object(let object):
                 // As long as a location may be known and a download may last.
-                if scheduler.chance.hits(isListed ? 100 : 600) { try await scheduler.turn(after: scheduler.chance.upTo(80 * 60_000)) }
+                if scheduler.chance.hits(isListed ? 100 : 600) {
+                    try await scheduler.turn(after: scheduler.chance.upTo(80 * 60_000))
+                }
                 let reader = object.reader(0..<found.size)
                 var bytes: [UInt8] = []
                 do {

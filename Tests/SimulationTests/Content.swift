@@ -34,7 +34,8 @@ struct Content: Sendable {
         }
         func descriptor(ofImage image: Int) -> String {
             let manifest = images[image].manifest
-            return #"{"mediaType":"\#(manifest.mediaType)","digest":"\#(manifest.digest)","size":\#(manifest.bytes.count)}"#
+            return
+                #"{"mediaType":"\#(manifest.mediaType)","digest":"\#(manifest.digest)","size":\#(manifest.bytes.count)}"#
         }
         func add(_ json: String, _ blobs: [Int], _ children: [Int], _ subject: Int?) throws {
             let manifest = try Manifest(decoding: Array(json.utf8), declaredType: nil, algorithm: .sha256)

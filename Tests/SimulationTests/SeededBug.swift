@@ -112,13 +112,15 @@ extension SeededBug {
         ),
         SeededBug(
             name: "deletion without grace",
-            description: "a deleted manifest lets go of its blobs at once, although clients were told that they are there",
+            description:
+                "a deleted manifest lets go of its blobs at once, although clients were told that they are there",
             change: { query, db in
                 if query.says("UPDATE repo_blob SET lease_until", "AND lease_until <") {
                     db.recorded.note = [SQLRow([])]
                     return .answers([], changes: 0)
                 }
-                return query.says("INSERT INTO gc_hint (kind, due_at, ref, reason)") && query.values.first == .integer(2)
+                return query.says("INSERT INTO gc_hint (kind, due_at, ref, reason)")
+                    && query.values.first == .integer(2)
                     && !db.recorded.note.isEmpty ? .runs(query.dueNow(db.now)) : nil
             }
         ),
@@ -192,7 +194,8 @@ extension SeededBug {
             name: "keys are not born in the trash",
             description: "a key is noted when its object is published, not before the object is written",
             change: { query, _ in
-                query.says("INSERT INTO object_trash (skey, delete_after, claimed_until)") && query.values[2] == .null(.integer)
+                query.says("INSERT INTO object_trash (skey, delete_after, claimed_until)")
+                    && query.values[2] == .null(.integer)
                     ? .answers([], changes: 1) : nil
             }
         ),
@@ -200,7 +203,8 @@ extension SeededBug {
             name: "the loser's key is forgotten",
             description: "of two uploads of a blob, the one that comes second does not put its key back into the trash",
             change: { query, _ in
-                query.says("INSERT INTO object_trash (skey, delete_after, claimed_until)") && query.values[2] != .null(.integer)
+                query.says("INSERT INTO object_trash (skey, delete_after, claimed_until)")
+                    && query.values[2] != .null(.integer)
                     ? .answers([], changes: 1) : nil
             }
         ),

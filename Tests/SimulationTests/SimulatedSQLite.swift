@@ -28,11 +28,15 @@ final class SimulatedSQLite {
         var configuration = GRDB.Configuration()
         let witness = folder.appendingPathComponent("witness.sqlite").path
         configuration.prepareDatabase { db in
-            try db.execute(sql: "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY")
+            try db.execute(sql: "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = MEMORY")
+            try db.execute(sql: "PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY")
             try db.execute(sql: "ATTACH '\(witness)' AS witness; PRAGMA witness.journal_mode = OFF")
             try db.execute(sql: "PRAGMA witness.synchronous = OFF")
         }
-        return try DatabaseQueue(path: folder.appendingPathComponent("metadata.sqlite").path, configuration: configuration)
+        return try DatabaseQueue(
+            path: folder.appendingPathComponent("metadata.sqlite").path,
+            configuration: configuration
+        )
     }
 
     /// What is left of a process that ends: the file.

@@ -14,6 +14,8 @@ final class SimulatedObjects: @unchecked Sendable {
     }
 
     let kind: Kind
+    /// Bytes of a part of an upload over a network.
+    var partSize = 16_500
     private let sql: SimulatedSQLite
     private(set) var objects: [StorageKey: [UInt8]] = [:]
     /// Uploads in parts, by key.
@@ -89,14 +91,13 @@ struct SimulatedStore: BlobStore {
     let process: SimulatedProcess
     let objects: SimulatedObjects
 
-    /// Bytes of a part.
-    static let partSize = 16_500
-
     var preferredChunk: Int { 1 }
     var deletesForGood: Bool { objects.kind == .files }
 
     /// A request: it may fail with or without having happened, arrive late or twice, and the process may end around it.
-    func request<Result>(_ name: String, _ key: StorageKey, _ effect: @escaping () throws -> Result) async throws -> Result {
+    func request<Result>(_ name: String, _ key: StorageKey, _ effect: @escaping () throws -> Result) async throws
+        -> Result
+    {
         let world = try await process.step("\(name) \(key.description.prefix(6))")
         switch world.faults.ofRequest() {
         case .none: return try effect()
@@ -123,8 +124,8 @@ struct SimulatedStore: BlobStore {
     }
 
     func makeWriter(expecting length: Int64?, _ keys: @escaping KeySource) async throws -> any BlobWriter {
-        guard objects.kind == .files else { return PartsWriter(self, keys) }
         let key = try await keys()
+        guard objects.kind == .files else { return PartsWriter(self, key, keys) }
         try await request("create", key) { try objects.put([], to: key) }
         return FileWriter(self, key, from: 0)
     }

@@ -55,9 +55,13 @@ final class PartsWriter: BlobWriter, @unchecked Sendable {
     private var filling: [UInt8] = []
     private var ownKeys: [StorageKey] = []
     private var ownsUpload = false
+    /// The key of an upload that began here. It waits for as long as the client takes.
+    private var taken: StorageKey?
     private var checkpoint: Checkpoint?
 
-    init(_ store: SimulatedStore, _ keys: @escaping KeySource) { (self.store, self.keys) = (store, keys) }
+    init(_ store: SimulatedStore, _ key: StorageKey, _ keys: @escaping KeySource) {
+        (self.store, self.keys, taken) = (store, keys, key)
+    }
 
     init(_ store: SimulatedStore, continuing progress: ObjectProgress, _ keys: @escaping KeySource) throws {
         (self.store, self.keys, offset) = (store, keys, progress.offset)
@@ -78,8 +82,8 @@ final class PartsWriter: BlobWriter, @unchecked Sendable {
         for chunk in chunks {
             var rest = Array(chunk.readableBytesView)[...]
             while !rest.isEmpty {
-                if filling.count >= SimulatedStore.partSize { try await send(digester) }
-                let piece = rest.prefix(max(1, SimulatedStore.partSize - filling.count))
+                if filling.count >= store.objects.partSize { try await send(digester) }
+                let piece = rest.prefix(max(1, store.objects.partSize - filling.count))
                 Array(piece).withUnsafeBytes { digester.update($0) }
                 filling += piece
                 rest = rest.dropFirst(piece.count)
@@ -99,7 +103,9 @@ final class PartsWriter: BlobWriter, @unchecked Sendable {
     }
 
     private func newKey() async throws -> StorageKey {
-        let key = try await keys()
+        let key: StorageKey
+        if let taken { key = taken } else { key = try await keys() }
+        taken = nil
         ownKeys.append(key)
         return key
     }

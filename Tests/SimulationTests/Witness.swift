@@ -130,7 +130,9 @@ final class Witness {
         if isSame { return }
         isDue = true
         try sql.rows(
-            "DELETE FROM witness.possible WHERE repository = \(place.repository) AND tag = \(place.tag)", now: 0)
+            "DELETE FROM witness.possible WHERE repository = \(place.repository) AND tag = \(place.tag)",
+            now: 0
+        )
         for value in doubt.possible {
             try sql.rows(
                 """

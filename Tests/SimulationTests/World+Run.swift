@@ -9,35 +9,46 @@ extension World {
     ///
     /// - Throws: ``Witness/Violation`` at the first step after which something does not hold.
     func run() throws {
-        guard let content = Content.standard else { return }
-        try scheduler.run { [self] in await act(content) } afterStep: { try witness.check() }
+        try run { world in
+            guard let content = Content.standard else { return }
+            await world.act(content)
+            try await world.settle()
+            try await world.pullEverything(content)
+        }
+    }
+
+    /// Lets `body` act, with the witness watching every step.
+    func run(_ body: @escaping @Sendable (World) async throws -> Void) throws {
+        try scheduler.run { [self] in
+            do {
+                try await nodes[0].metadata.migrate()
+                witness.isWatching = true
+                try await body(self)
+            } catch is Scheduler.Halted {
+                return
+            } catch {
+                witness.complain("the run failed: \(error)")
+            }
+        } afterStep: {
+            try witness.check()
+        }
     }
 
     private func act(_ content: Content) async {
-        do {
-            try await nodes[0].metadata.migrate()
-            witness.isWatching = true
-            faults.permille = plan.faults
-            await withTaskGroup(of: Bool.self) { group in
-                for _ in 0..<plan.clients {
-                    group.addTask { [self] in
-                        await Client(world: self, content: content).run()
-                        return true
-                    }
+        faults.permille = plan.faults
+        await withTaskGroup(of: Bool.self) { group in
+            for _ in 0..<plan.clients {
+                group.addTask { [self] in
+                    await Client(world: self, content: content).run()
+                    return true
                 }
-                for index in nodes.indices { group.addTask { [self] in await collect(at: index) } }
-                var clients = plan.clients
-                while clients > 0, let isClient = await group.next() { clients -= isClient ? 1 : 0 }
-                isOver = true
             }
-            faults.permille = 0
-            try await settle()
-            try await pullEverything(content)
-        } catch is Scheduler.Halted {
-            return
-        } catch {
-            witness.complain("the run failed: \(error)")
+            for index in nodes.indices { group.addTask { [self] in await collect(at: index) } }
+            var clients = plan.clients
+            while clients > 0, let isClient = await group.next() { clients -= isClient ? 1 : 0 }
+            isOver = true
         }
+        faults.permille = 0
     }
 
     private func collect(at index: Int) async -> Bool {
@@ -46,7 +57,9 @@ extension World {
                 let minute: Int64 = 60_000
                 let rest = scheduler.chance.hits(300) ? 5 * minute : 240 * minute
                 try await scheduler.turn(after: minute + scheduler.chance.upTo(rest))
-                guard let due = try sql.rows(.nextDue, now: 0).first?.optionalInt(0), due <= scheduler.now else { continue }
+                guard let due = try sql.rows(.nextDue, now: 0).first?.optionalInt(0), due <= scheduler.now else {
+                    continue
+                }
                 log("node \(index) collects")
                 _ = try await nodes[index].collector.run()
             } catch is Scheduler.Halted {
@@ -61,7 +74,7 @@ extension World {
     }
 
     /// Rounds of the collectors, whenever something is due, until nothing is.
-    private func settle() async throws {
+    func settle() async throws {
         for _ in 0..<200 {
             // What is still on its way arrives first.
             try await scheduler.turn(after: Faults.longestDelay)
@@ -78,6 +91,9 @@ extension World {
             for tag in Content.tags { try await client.pull(tag, from: repository) }
         }
     }
+
+    /// Whether a query finds anything.
+    func sees(_ query: Query) -> Bool { (try? sql.rows(query, now: scheduler.now).isEmpty) == false }
 
     /// For a seeded bug: a key that no row knows any more.
     func takeUsedKey() -> [UInt8]? {

@@ -72,7 +72,7 @@ final class World: @unchecked Sendable {
         let registry = Registry(
             metadata: metadata,
             blobs: store,
-            policy: RegistryPolicy(keyBatch: 3),
+            policy: RegistryPolicy(writeSize: 8000, keyBatch: 3),
             downloads: nil,
             metrics: RegistryMetrics(Metrics()),
             uploadSecret: authorizerSecret,
