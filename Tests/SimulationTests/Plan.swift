@@ -14,7 +14,7 @@ struct Plan: Sendable {
     var deletesRepositories: Bool
     var promises = Promises.standard
     var clients = 3
-    var deeds = 9
+    var deeds = 6
     var isTraced = false
 
     init(seed: UInt64) {

@@ -1,3 +1,5 @@
+import GRDB
+
 @testable import SQLStore
 
 /// The database as one process reaches it: each transaction takes a turn, may fail at any statement, may end the process
@@ -122,13 +124,17 @@ final class RecordedTransaction: SQLTransaction {
     func ask(_ query: Query) -> [SQLRow] { (try? transaction.run(query)) ?? [] }
 
     private func answer(_ query: Query) throws -> [SQLRow] {
+        let before = transaction.db.totalChangesCount
         let rows = try transaction.run(query)
-        let writes = ["INSERT", "UPDATE", "DELETE"].contains { query.sql.hasPrefix($0) }
-        if writes { changes = transaction.changes }
-        if writes, changes > 0 { hasWritten = true }
+        changes = transaction.changes
+        if transaction.db.totalChangesCount > before { hasWritten = true }
         recorded.answers.append((rows, changes))
         return rows
     }
+
+    func start(_ query: Query) throws -> StartedQuery { .answered(try run(query)) }
+
+    func rows(of query: StartedQuery) throws -> [SQLRow] { try transaction.rows(of: query) }
 
     func texts(_ query: Query, joinedBy separator: String) throws -> (count: Int, joined: String) {
         let texts = try run(query).map { $0.text(0) }

@@ -3,6 +3,7 @@ import Housekeeping
 import NIOCore
 import OCI
 import RegistryCore
+import SQLStore
 import Testing
 
 @Suite("An upload that takes longer than its key is kept")
@@ -22,7 +23,7 @@ struct SlowUploadTests {
             // A store that writes all at once when all is there: only its end can be too late.
             world.objects.partSize = 1 << 20
             try world.run { world in
-                let blob = try Content().blobs[0]
+                let blob = try Content().blobs[3]
                 let collecting = Task {
                     for _ in 0..<29 {
                         try await world.scheduler.turn(after: Self.hour)

@@ -57,9 +57,7 @@ extension World {
                 let minute: Int64 = 60_000
                 let rest = scheduler.chance.hits(300) ? 5 * minute : 240 * minute
                 try await scheduler.turn(after: minute + scheduler.chance.upTo(rest))
-                guard let due = try sql.rows(.nextDue, now: 0).first?.optionalInt(0), due <= scheduler.now else {
-                    continue
-                }
+                guard try isAnythingDue else { continue }
                 log("node \(index) collects")
                 _ = try await nodes[index].collector.run()
             } catch is Scheduler.Halted {
@@ -80,7 +78,7 @@ extension World {
             try await scheduler.turn(after: Faults.longestDelay)
             _ = try await nodes[Int(scheduler.chance.upTo(1))].collector.run()
             guard let due = try sql.rows(.nextDue, now: 0).first?.optionalInt(0) else { break }
-            try await scheduler.turn(after: max(0, due - scheduler.now) + 30 * 60_000)
+            try await scheduler.turn(after: max(0, due - scheduler.now) + 2 * 3_600_000)
         }
         try witness.checkNothingIsLeft(untagged: plan.untaggedRule == nil, late: plan.faults > 0)
     }
@@ -90,6 +88,11 @@ extension World {
         for repository in Content.repositories {
             for tag in Content.tags { try await client.pull(tag, from: repository) }
         }
+    }
+
+    /// Whether a collector would find anything to do.
+    var isAnythingDue: Bool {
+        get throws { try sql.rows(.nextDue, now: 0).first?.optionalInt(0).map { $0 <= scheduler.now } ?? false }
     }
 
     /// Whether a query finds anything.
