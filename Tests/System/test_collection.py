@@ -4,7 +4,11 @@ import os
 import subprocess
 import time
 
+import pytest
+
 from harness import BINARY, sha256
+
+pytestmark = pytest.mark.seaweedfs
 
 # Windows of seconds, so that a test sees what takes hours. The trash must outlast a download through the store's URLs.
 QUICK = {
