@@ -38,7 +38,6 @@ extension MetadataStore {
                     throw RegistryError.nothingKept(reference, in: repository)
                 }
                 for tag in tags where try db.restore(tag, to: id, in: repo) { restored.tags.append(tag) }
-                if restored.tags.isEmpty { try db.hint(.manifest, [id], dueIn: promises.lease) }
             }
             return restored
         }
@@ -118,7 +117,11 @@ extension SQLTransaction {
         let links = try lockBlobs(of: manifest, in: repo)
         let children = try lockChildren(of: push, in: repo)
         let (id, isNew) = try insert(manifest, in: repo, promises)
-        if isNew { try insertEdges(from: id, of: manifest, in: repo, links: links, children: children) }
+        if isNew {
+            try insertEdges(from: id, of: manifest, in: repo, links: links, children: children)
+            // Whatever it is that is going to name it: if nothing does, a collector has to look.
+            try hint(.manifest, [id], dueIn: promises.lease)
+        }
         try revive(children.values.sorted())
         try run("DELETE FROM deleted_manifest WHERE repo_id = \(repo) AND digest = \(digest)")
         restored.manifests.append(digest)

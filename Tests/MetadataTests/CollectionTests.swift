@@ -330,6 +330,39 @@ struct CollectionTests {
         }
     }
 
+    @Test("does not put a repository back that is being emptied", arguments: Engine.available)
+    func repositoryHalfEmptied(_ engine: Engine) async throws {
+        try await with(engine, promises: .standard) { fixture in
+            for blob in ["config", "layer"] { _ = try await fixture.upload(blob, to: repository) }
+            let image = try fixture.image("config", ["layer"])
+            for tag in ["v1", "v2"] { try await fixture.push(image, tag, to: repository) }
+            try await fixture.store.deleteRepository(repository)
+            // As for a restore that had begun just before, and waits for the row.
+            try await fixture.database.write { try $0.run("UPDATE deleted_repository SET purge_at = 0") }
+            #expect(try await fixture.store.purgeRepository(limit: 1).hints == 1)
+            await #expect(throws: RegistryError.self) { try await fixture.store.restoreRepository(repository) }
+        }
+    }
+
+    @Test("looks at what was about a manifest that is deleted", arguments: Engine.available)
+    func referrersOfDeleted(_ engine: Engine) async throws {
+        try await with(engine) { fixture in
+            for blob in ["config", "signature"] { _ = try await fixture.upload(blob, to: repository) }
+            let image = try fixture.image("config", [])
+            try await fixture.push(image, "v1", to: repository)
+            try await fixture.push(
+                try fixture.image("config", ["signature"], subject: image.digest),
+                nil,
+                to: repository
+            )
+            try await fixture.collect(untagged: 0)
+            #expect(try await fixture.count("manifest") == 2)
+            try await fixture.store.deleteManifest(image.digest, in: repository)
+            try await fixture.collect(untagged: 0)
+            #expect(try await fixture.count("manifest") == 0)
+        }
+    }
+
     @Test("explains what keeps a blob and a manifest, and what let go of them", arguments: Engine.available)
     func explains(_ engine: Engine) async throws {
         try await with(engine) { fixture in
