@@ -30,6 +30,7 @@ let package = Package(
         .systemLibrary(name: "CPostgreSQL", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .target(name: "HTTPSyntax"),
         .target(name: "OCI", dependencies: ["CLibCrypto", "HTTPSyntax"]),
+        .target(name: "Retention", dependencies: ["OCI"]),
         .target(name: "LoadGenerator", dependencies: ["CLibCrypto"]),
         .target(name: "Telemetry"),
         .target(
@@ -109,6 +110,7 @@ let package = Package(
             ]
         ),
         .testTarget(name: "OCITests", dependencies: ["OCI"]),
+        .testTarget(name: "RetentionTests", dependencies: ["Retention", "OCI"]),
         .testTarget(
             name: "MetadataTests",
             dependencies: [
@@ -136,7 +138,7 @@ if Context.environment["STRATA_FUZZ"] != nil {
     package.targets.append(
         .executableTarget(
             name: "fuzz-parsers",
-            dependencies: ["HTTPSyntax", "OCI"],
+            dependencies: ["HTTPSyntax", "OCI", "Retention"],
             path: "Fuzz/Parsers",
             swiftSettings: [.unsafeFlags(["-parse-as-library"])]
         )
