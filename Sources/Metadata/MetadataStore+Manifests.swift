@@ -174,9 +174,7 @@ extension SQLTransaction {
     /// The row of the manifest that a tag names, which it names until the transaction ends; nil if there is no tag.
     ///
     /// Nothing is joined: a tag that moves while its lock is waited for would then seem to be gone.
-    func lockTag(_ tag: Tag, in repo: Int64) throws -> Int64? {
-        try run("SELECT manifest_id FROM tag WHERE repo_id = \(repo) AND name = \(tag) \(lock: .update)").first?.int(0)
-    }
+    func lockTag(_ tag: Tag, in repo: Int64) throws -> Int64? { try run(.lockedTag(tag, in: repo)).first?.int(0) }
 
     func digest(ofManifest id: Int64) throws -> Digest? {
         try run("SELECT digest FROM manifest WHERE id = \(id)").first?.digest(0)
@@ -199,5 +197,12 @@ extension SQLTransaction {
     /// Whether a tag or an index names a manifest.
     func isNamed(manifest id: Int64) throws -> Bool {
         try !run(.name(ofManifest: id)).isEmpty
+    }
+}
+
+extension Query {
+    /// What ``SQLTransaction/lockTag(_:in:)`` asks.
+    static func lockedTag(_ tag: Tag, in repo: Int64) -> Query {
+        "SELECT manifest_id FROM tag WHERE repo_id = \(repo) AND name = \(tag) \(lock: .update)"
     }
 }
