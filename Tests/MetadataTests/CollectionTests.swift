@@ -1,5 +1,6 @@
 import Metadata
 import OCI
+import Retention
 import SQLStore
 import Testing
 
@@ -406,6 +407,24 @@ struct CollectionTests {
             #expect(try await fixture.store.explain(image.digest).deleted.map(\.reason) == ["deleted by request"])
             #expect(try await fixture.store.explain(layer).trash.count == 1)
             #expect(try await fixture.store.explain(Digest(hashing: [1])).isEmpty)
+        }
+    }
+
+    @Test("keeps what a hold is on, and looks again when it is released", arguments: Engine.available)
+    func holds(_ engine: Engine) async throws {
+        try await with(engine) { fixture in
+            for blob in ["config", "layer"] { _ = try await fixture.upload(blob, to: repository) }
+            let image = try fixture.image("config", ["layer"])
+            try await fixture.push(image, nil, to: repository)
+            let hold = try await fixture.store.setHold(
+                RetentionHold(kind: .inUse, subject: .digest(image.digest), reason: "runs"),
+                in: repository
+            )
+            try await fixture.collect(untagged: 0)
+            #expect(try await fixture.count("manifest") == 1)
+            try await fixture.store.releaseHold(hold.id, in: repository)
+            try await fixture.collect(untagged: 0)
+            #expect(try await fixture.count("manifest") == 0)
         }
     }
 
