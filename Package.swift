@@ -41,7 +41,7 @@ let package = Package(
                 .product(name: "GRDB", package: "GRDB.swift"), .product(name: "GRDBSQLite", package: "GRDB.swift"),
             ]
         ),
-        .target(name: "Metadata", dependencies: ["OCI", "SQLStore"]),
+        .target(name: "Metadata", dependencies: ["OCI", "SQLStore", "Retention"]),
         .target(
             name: "BlobStorage",
             dependencies: [
@@ -57,7 +57,7 @@ let package = Package(
         .target(
             name: "RegistryCore",
             dependencies: [
-                "OCI", "Telemetry", "Metadata", "BlobStorage", "Access", "CLibCrypto",
+                "OCI", "Telemetry", "Retention", "Metadata", "BlobStorage", "Access", "CLibCrypto",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "Logging", package: "swift-log"),
             ]
@@ -85,7 +85,7 @@ let package = Package(
         .target(
             name: "HTTPAPI",
             dependencies: [
-                "HTTPSyntax", "OCI", "Telemetry", "Metadata", "BlobStorage", "Access", "RegistryCore",
+                "HTTPSyntax", "OCI", "Telemetry", "Retention", "Metadata", "BlobStorage", "Access", "RegistryCore",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -114,7 +114,7 @@ let package = Package(
         .testTarget(
             name: "MetadataTests",
             dependencies: [
-                "OCI", "SQLStore", "Metadata", .product(name: "Logging", package: "swift-log"),
+                "OCI", "SQLStore", "Retention", "Metadata", .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ]
         ),

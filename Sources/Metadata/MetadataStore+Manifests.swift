@@ -59,7 +59,7 @@ extension MetadataStore {
     /// Removes a tag; the manifest stays.
     ///
     /// - Returns: until when it can be put back for certain. Milliseconds since 1970.
-    /// - Throws: ``RegistryError`` `.manifestUnknown`, `.preconditionFailed`.
+    /// - Throws: ``RegistryError`` `.manifestUnknown`, `.preconditionFailed`; `.denied` while a hold is on it.
     @discardableResult
     package func deleteTag(
         _ tag: Tag,
@@ -73,6 +73,7 @@ extension MetadataStore {
             }
             guard let digest = try db.digest(ofManifest: manifest) else { throw SQLError.conflict }
             try condition.check(digest, tag.text)
+            try db.checkHolds(on: tag, of: digest, in: repo)
             let tags = try db.run(
                 "DELETE FROM tag WHERE repo_id = \(repo) AND name = \(tag) RETURNING repo_id, name, updated_at"
             )
@@ -88,7 +89,8 @@ extension MetadataStore {
     /// Removes a manifest and the tags that name it. Indexes that list it stay, and list it as missing.
     ///
     /// - Returns: until when it can be put back for certain. Milliseconds since 1970.
-    /// - Throws: ``RegistryError`` `.manifestUnknown`, `.preconditionFailed`.
+    /// - Throws: ``RegistryError`` `.manifestUnknown`, `.preconditionFailed`; `.denied` while a hold is on it, on a tag that
+    ///   names it, or on an index that it is part of.
     @discardableResult
     package func deleteManifest(
         _ digest: Digest,
@@ -106,7 +108,7 @@ extension MetadataStore {
             )
             let rows = try db.run(
                 """
-                SELECT m.id FROM manifest m JOIN repository r ON r.id = m.repo_id
+                SELECT m.id, m.repo_id FROM manifest m JOIN repository r ON r.id = m.repo_id
                 WHERE r.name = \(repository) AND m.digest = \(digest) \(lock: .update, of: "m")
                 """
             )
@@ -114,19 +116,28 @@ extension MetadataStore {
             guard let id = rows.first?.int(0) else {
                 throw RegistryError.manifestUnknown(.digest(digest), in: repository)
             }
-            // A later statement than the lock: tags that were made meanwhile go too.
+            // Later statements than the lock: tags that were made meanwhile go, or are held, too.
+            try db.checkHolds(onManifest: id, in: rows[0].int(1))
             let tags = try db.run("DELETE FROM tag WHERE manifest_id = \(id) RETURNING repo_id, name, updated_at")
             try db.remember(tags, of: digest, keepingFor: window, reason: Self.requested)
             try db.run("UPDATE manifest_child SET child_id = NULL WHERE child_id = \(id)")
             try db.release(referrersOf: id, keepingFor: window)
             try db.forget(manifest: id, keepingFor: window, childrenFor: window, reason: Self.requested)
+            // What was about it has lost its subject.
+            let referrers = try db.run(
+                """
+                SELECT f.id FROM manifest f JOIN repository r ON r.id = f.repo_id
+                WHERE r.name = \(repository) AND f.subject = \(digest)
+                """
+            )
+            try db.hint(.manifest, referrers.map { $0.int(0) }, dueIn: window)
             return db.now + window
         }
     }
 }
 
 extension RegistryError {
-    fileprivate static func manifestUnknown(_ reference: Reference, in repository: RepositoryName) -> RegistryError {
+    static func manifestUnknown(_ reference: Reference, in repository: RepositoryName) -> RegistryError {
         RegistryError(
             .manifestUnknown,
             "The repository \(repository) has no manifest \(reference).",

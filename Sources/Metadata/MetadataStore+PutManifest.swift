@@ -32,7 +32,8 @@ extension MetadataStore {
     /// Stores a manifest, its edges and its tags in one transaction. The same bytes again change nothing but the tags.
     ///
     /// - Throws: ``RegistryError`` `.manifestBlobUnknown` with one entry for each missing blob or child,
-    ///   `.sizeInvalid` where a descriptor's size is not the blob's, `.preconditionFailed`.
+    ///   `.sizeInvalid` where a descriptor's size is not the blob's, `.preconditionFailed`; `.denied` if a legal hold is on a
+    ///   tag that would move.
     package func put(_ push: ManifestPush, in repository: RepositoryName) async throws {
         let promises = promises
         try await database.write { db in
@@ -226,6 +227,7 @@ extension SQLTransaction {
         // Checked on the locked row, or on the absence that the insertion below insists on.
         if condition != .none { try condition.check(try old.flatMap { try digest(ofManifest: $0) }, tag.text) }
         if let old {
+            if old != id { try checkHolds(onMoving: tag, from: old, in: repo) }
             try start(
                 """
                 UPDATE tag SET manifest_id = \(id), updated_at = \(now), expires_at = NULL

@@ -1,6 +1,7 @@
 import Logging
 import Metadata
 import OCI
+import Retention
 import SQLStore
 import Synchronization
 import Testing
@@ -180,6 +181,68 @@ struct QueryLockTests {
         #expect(scene.retried.count == 0)
     }
 
+    @Test("a hold on tags waits for the deletion of one under way, and is on those that are left")
+    func deletionThenHold() async throws {
+        let scene = try await Scene()
+        try await scene.upload(["config", "layer"])
+        try await scene.push(try scene.image("config", ["layer"]), "v1")
+        try await scene.hold("gc_hint")
+        async let deletion = scene.store.deleteTag(try Tag(parsing: "v1"), in: scene.repository)
+        try await scene.observer.waitUntilBlocked(count: 1)
+        async let hold = scene.store.setHold(try Self.hold(on: "v*"), in: scene.repository)
+        try await scene.observer.waitUntilBlocked(count: 2)
+        try await scene.letGo()
+        _ = try await deletion
+        #expect(try await hold.hold.reason == "case 7")
+        #expect(try await scene.target("v1") == nil)
+        #expect(scene.retried.count == 0)
+    }
+
+    @Test("a deletion waits for a hold that is being set, and is refused", arguments: ["v*", "the digest"])
+    func holdThenDeletion(_ subject: String) async throws {
+        let scene = try await Scene()
+        try await scene.upload(["config", "layer"])
+        let image = try scene.image("config", ["layer"])
+        try await scene.push(image, "v1")
+        try await scene.hold("retention_hold")
+        let hold = try Self.hold(on: subject == "v*" ? subject : "\(image.digest)")
+        async let setting = scene.store.setHold(hold, in: scene.repository)
+        try await scene.observer.waitUntilBlocked(count: 1)
+        async let refusal = scene.refusal { try await scene.store.deleteManifest(image.digest, in: scene.repository) }
+        try await scene.observer.waitUntilBlocked(count: 2)
+        async let other = scene.refusal { try await scene.store.deleteRepository(scene.repository) }
+        try await scene.observer.waitUntilBlocked(count: 3)
+        try await scene.letGo()
+        _ = try await setting
+        #expect(try await refusal == .denied)
+        #expect(try await other == .denied)
+        #expect(try await scene.target("v1") == image.digest)
+        #expect(scene.retried.count == 0)
+    }
+
+    @Test("there is no hold on a manifest whose deletion is under way")
+    func deletionThenHoldOnManifest() async throws {
+        let scene = try await Scene()
+        try await scene.upload(["config", "layer"])
+        let image = try scene.image("config", ["layer"])
+        try await scene.push(image, "v1")
+        try await scene.hold("gc_hint")
+        async let deletion = scene.store.deleteManifest(image.digest, in: scene.repository)
+        try await scene.observer.waitUntilBlocked(count: 1)
+        async let refusal = scene.refusal {
+            _ = try await scene.store.setHold(try Self.hold(on: "\(image.digest)"), in: scene.repository)
+        }
+        try await scene.observer.waitUntilBlocked(count: 2)
+        try await scene.letGo()
+        _ = try await deletion
+        #expect(try await refusal == .manifestUnknown)
+        #expect(scene.retried.count == 0)
+    }
+
+    private static func hold(on subject: String) throws -> RetentionHold {
+        RetentionHold(kind: .legal, subject: try .init(parsing: subject), reason: "case 7")
+    }
+
     @Test("a tag moves away from a manifest while that is deleted, without a deadlock")
     func tagMovesFromDeleted() async throws {
         let scene = try await Scene()
@@ -220,6 +283,37 @@ struct QueryLockTests {
         #expect(try await scene.target("v1") == nil)
         #expect(try await scene.store.violations() == [])
         #expect(scene.retried.count == 0)
+    }
+
+    @Test("an image and a sparse index that lists it are pushed at once and miss each other: the image stays")
+    func indexAndItsImage() async throws {
+        let scene = try await Scene()
+        try await scene.upload(["config", "layer"])
+        let image = try scene.image("config", ["layer"])
+        let listed = #"{"mediaType":"\#(image.mediaType)","digest":"\#(image.digest)","size":\#(image.bytes.count)}"#
+        let index = try Manifest(
+            decoding: Array(#"{"schemaVersion":2,"manifests":[\#(listed)]}"#.utf8),
+            declaredType: MediaType.imageIndex
+        )
+        func pushIndex(_ tags: [OCI.Tag]) async throws {
+            let push = ManifestPush(manifest: index, tags: tags, condition: .none, allowsSparseIndex: true)
+            try await scene.store.put(push, in: scene.repository)
+        }
+        try await scene.hold("tag")
+        async let push: Void = scene.push(image, "v1")
+        try await scene.observer.waitUntilBlocked(count: 1)
+        try await pushIndex([])
+        try await scene.letGo()
+        try await push
+        #expect(try await scene.observer.run("SELECT count(*) FROM manifest_child WHERE child_id IS NULL") == "1")
+        try await pushIndex([try OCI.Tag(parsing: "all")])
+        try await scene.store.deleteTag(try Tag(parsing: "v1"), in: scene.repository)
+        #expect(try await scene.observer.run("UPDATE manifest SET keep_until = 0") == "UPDATE 2")
+        #expect(try await scene.observer.run("UPDATE gc_hint SET due_at = 0").hasPrefix("UPDATE"))
+        let rule = UntaggedRule(age: 0, reason: "untagged")
+        while try await scene.store.collectReleasedManifests(limit: 20, rule: { _ in rule }).hints > 0 {}
+        #expect(try await scene.store.counts().manifests == 2)
+        #expect(try await scene.observer.run("SELECT count(*) FROM manifest_child WHERE child_id IS NULL") == "0")
     }
 
     @Test("manifests that share their layers are deleted at the same time, without a deadlock")
