@@ -134,7 +134,7 @@ final class World: @unchecked Sendable {
     }
 
     func log(_ line: @autoclosure () -> String) {
-        guard plan.isTraced else { return }
+        guard plan.isTraced, witness.isWatching else { return }
         trace.append("\(scheduler.steps) \(Self.time(scheduler.now)) \(line())")
     }
 
