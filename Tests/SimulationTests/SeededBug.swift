@@ -176,7 +176,7 @@ extension SeededBug {
         SeededBug(
             name: "trash without delay",
             description: "the object of a collected blob is deleted at once, under those who read it",
-            adapt: { $0.kind = .network },
+            adapt: { plan in (plan.kind, plan.deletesBlobs, plan.deeds) = (.network, true, 15) },
             change: { query, db in
                 query.says("INSERT INTO object_trash (skey, region, delete_after")
                     ? .runs(query.replacingThird(by: db.now)) : nil

@@ -164,7 +164,7 @@ struct SimulatedStore: BlobStore {
 
     func delete(_ key: StorageKey) async throws {
         try await request("delete", key) { try objects.delete(key) }
-        process.world.usedKeys.append(key.bytes)
+        process.world.noteUsed(key.bytes)
     }
 
     func purge(_ key: StorageKey) async throws {

@@ -98,6 +98,11 @@ extension World {
     /// Whether a query finds anything.
     func sees(_ query: Query) -> Bool { (try? sql.rows(query, now: scheduler.now).isEmpty) == false }
 
+    /// For a seeded bug that uses keys again.
+    func noteUsed(_ key: [UInt8]) {
+        if bug != nil, !usedKeys.contains(key) { usedKeys.append(key) }
+    }
+
     /// For a seeded bug: a key that no row knows any more.
     func takeUsedKey() -> [UInt8]? {
         guard let key = usedKeys.popLast() else { return nil }
