@@ -30,6 +30,7 @@ let package = Package(
         .systemLibrary(name: "CPostgreSQL", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .target(name: "HTTPSyntax"),
         .target(name: "OCI", dependencies: ["CLibCrypto", "HTTPSyntax"]),
+        .target(name: "Retention", dependencies: ["OCI"]),
         .target(name: "LoadGenerator", dependencies: ["CLibCrypto"]),
         .target(name: "Telemetry"),
         .target(
@@ -40,7 +41,7 @@ let package = Package(
                 .product(name: "GRDB", package: "GRDB.swift"), .product(name: "GRDBSQLite", package: "GRDB.swift"),
             ]
         ),
-        .target(name: "Metadata", dependencies: ["OCI", "SQLStore"]),
+        .target(name: "Metadata", dependencies: ["OCI", "SQLStore", "Retention"]),
         .target(
             name: "BlobStorage",
             dependencies: [
@@ -64,7 +65,8 @@ let package = Package(
         .target(
             name: "Housekeeping",
             dependencies: [
-                "OCI", "Telemetry", "Metadata", "BlobStorage", .product(name: "Logging", package: "swift-log"),
+                "OCI", "Telemetry", "Retention", "Metadata", "BlobStorage",
+                .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ]
@@ -98,8 +100,8 @@ let package = Package(
             name: "strata",
             dependencies: [
                 "LoadGenerator",
-                "OCI", "Telemetry", "SQLStore", "Metadata", "BlobStorage", "Access", "RegistryCore", "Housekeeping",
-                "Importing", "HTTPAPI",
+                "OCI", "Telemetry", "SQLStore", "Retention", "Metadata", "BlobStorage", "Access", "RegistryCore",
+                "Housekeeping", "Importing", "HTTPAPI",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -109,10 +111,11 @@ let package = Package(
             ]
         ),
         .testTarget(name: "OCITests", dependencies: ["OCI"]),
+        .testTarget(name: "RetentionTests", dependencies: ["Retention", "OCI"]),
         .testTarget(
             name: "MetadataTests",
             dependencies: [
-                "OCI", "SQLStore", "Metadata", .product(name: "Logging", package: "swift-log"),
+                "OCI", "SQLStore", "Retention", "Metadata", .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ]
         ),
@@ -136,7 +139,7 @@ if Context.environment["STRATA_FUZZ"] != nil {
     package.targets.append(
         .executableTarget(
             name: "fuzz-parsers",
-            dependencies: ["HTTPSyntax", "OCI"],
+            dependencies: ["HTTPSyntax", "OCI", "Retention"],
             path: "Fuzz/Parsers",
             swiftSettings: [.unsafeFlags(["-parse-as-library"])]
         )

@@ -17,4 +17,9 @@ package struct Authorizer: Sendable {
     package func grantCatalog(to principal: Principal) async throws -> CatalogGrant {
         CatalogGrant(principal: principal)
     }
+
+    /// The right to look after the registry as a whole.
+    package func grantAdministration(to principal: Principal) async throws -> AdministrationGrant {
+        AdministrationGrant(principal: principal)
+    }
 }

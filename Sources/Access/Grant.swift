@@ -9,6 +9,8 @@ package protocol RepositoryAction: Sendable {
 package enum Pull: RepositoryAction { package static let scope = "pull" }
 package enum Push: RepositoryAction { package static let scope = "push" }
 package enum Delete: RepositoryAction { package static let scope = "delete" }
+/// To look after a repository: delete it as a whole, hold its content, say what is kept.
+package enum Administer: RepositoryAction { package static let scope = "admin" }
 
 /// Who makes a request.
 package enum Principal: Hashable, Sendable {
@@ -32,6 +34,13 @@ package struct Grant<Action: RepositoryAction>: Sendable {
 
 /// Proof that a principal may list the repositories.
 package struct CatalogGrant: Sendable {
+    package let principal: Principal
+
+    init(principal: Principal) { self.principal = principal }
+}
+
+/// Proof that a principal may see and change what concerns no single repository.
+package struct AdministrationGrant: Sendable {
     package let principal: Principal
 
     init(principal: Principal) { self.principal = principal }

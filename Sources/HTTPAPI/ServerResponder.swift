@@ -10,6 +10,7 @@ package import Telemetry
 /// Every request comes in here: it gets an id, is routed, answered, counted and logged once.
 package struct ServerResponder: Responder {
     private let registry: RegistryResponder
+    private let management: ManagementResponder
     private let readiness: @Sendable () async throws -> Void
     private let metrics: Metrics
     private let requests: Counter
@@ -19,11 +20,13 @@ package struct ServerResponder: Responder {
 
     package init(
         registry: RegistryResponder,
+        management: ManagementResponder,
         readiness: @escaping @Sendable () async throws -> Void,
         metrics: Metrics,
         logger: Logger
     ) {
-        (self.registry, self.readiness, self.metrics, self.logger) = (registry, readiness, metrics, logger)
+        (self.registry, self.management) = (registry, management)
+        (self.readiness, self.metrics, self.logger) = (readiness, metrics, logger)
         requests = metrics.counter(
             "strata_http_requests_total",
             help: "Requests answered.",
@@ -39,7 +42,7 @@ package struct ServerResponder: Responder {
 
     package func respond(to request: HTTPRequest) async -> HTTPResponse {
         let start = ContinuousClock.now
-        let route = request.path.flatMap { RegistryRoute(path: $0) }
+        let route = request.path.flatMap { Route(path: $0) }
         let label = route?.label ?? Self.ownLabel(request.path)
         let id = Self.clientsID(request) ?? ids.next()
         var response: HTTPResponse
@@ -74,8 +77,38 @@ package struct ServerResponder: Responder {
 
     private static let idHeader = "X-Request-Id"
 
-    private func answer(_ request: HTTPRequest, _ route: RegistryRoute?) async throws -> HTTPResponse {
-        if let route { return try await registry.respond(to: request, route) }
+    /// A path of one of the two interfaces.
+    private enum Route {
+        case registry(RegistryRoute)
+        case management(ManagementRoute)
+
+        init?(path: String) {
+            if let route = RegistryRoute(path: path) {
+                self = .registry(route)
+            } else if let route = ManagementRoute(path: path) {
+                self = .management(route)
+            } else {
+                return nil
+            }
+        }
+
+        var label: String {
+            switch self {
+            case .registry(let route): route.label
+            case .management(let route): route.label
+            }
+        }
+    }
+
+    private func answer(_ request: HTTPRequest, _ route: Route?) async throws -> HTTPResponse {
+        switch route {
+        case .registry(let route): return try await registry.respond(to: request, route)
+        case .management(let route): return try await management.respond(to: request, route)
+        case nil: return try await answer(request)
+        }
+    }
+
+    private func answer(_ request: HTTPRequest) async throws -> HTTPResponse {
         let isRead = request.method == .GET || request.method == .HEAD
         switch request.path {
         case "/healthz" where isRead:
@@ -95,7 +128,10 @@ package struct ServerResponder: Responder {
         case nil:
             throw RegistryError(.requestInvalid, "The path is not valid percent-encoded UTF-8.")
         default:
-            throw RegistryError(.notFound, "There is nothing at this path. The registry's API begins at /v2/.")
+            throw RegistryError(
+                .notFound,
+                "There is nothing at this path. The registry's API begins at /v2/; /api/v1/openapi.json describes the other one."
+            )
         }
     }
 

@@ -1,6 +1,6 @@
 /// The parameters behind the `?`, in their order.
 package struct QueryParameters {
-    private let items: [(name: String, value: String)]
+    package let items: [(name: String, value: String)]
 
     package init(_ text: Substring) {
         items = text.utf8.split(separator: UInt8(ascii: "&")).compactMap { item in

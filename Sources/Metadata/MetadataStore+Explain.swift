@@ -66,13 +66,22 @@ extension MetadataStore {
     /// are cut at ``explainLimit``.
     package func explain(_ digest: Digest) async throws -> Explanation {
         try await database.read { db in
-            var explanation = Explanation()
-            explanation.manifests = try db.liveManifests(digest)
-            explanation.blob = try db.liveBlob(digest)
-            explanation.deleted = try db.deletions(of: digest)
+            var explanation = try db.explain(digest, in: 0...(.max))
             explanation.trash = try db.run(
                 "SELECT delete_after FROM object_trash WHERE digest = \(digest) ORDER BY delete_after"
             ).map { $0.int(0) }
+            return explanation
+        }
+    }
+
+    /// The same as far as one repository is concerned: whether others have the blob is not told, nor when its bytes go.
+    ///
+    /// - Throws: ``RegistryError`` `.nameUnknown`.
+    package func explain(_ digest: Digest, in repository: RepositoryName) async throws -> Explanation {
+        try await database.read { db in
+            let repo = try db.existingRepositoryID(repository)
+            var explanation = try db.explain(digest, in: repo...repo)
+            if explanation.blob?.links.isEmpty == true { explanation.blob = nil }
             return explanation
         }
     }
@@ -81,14 +90,24 @@ extension MetadataStore {
 }
 
 extension SQLTransaction {
+    /// - Parameter repos: the rows of the repositories that are looked at: one or all, in words that use an index.
+    fileprivate func explain(_ digest: Digest, in repos: ClosedRange<Int64>) throws -> Explanation {
+        var explanation = Explanation()
+        explanation.manifests = try liveManifests(digest, in: repos)
+        explanation.blob = try liveBlob(digest, in: repos)
+        explanation.deleted = try deletions(of: digest, in: repos)
+        return explanation
+    }
+
     private var limit: Int64 { Int64(MetadataStore.explainLimit) }
 
-    fileprivate func liveManifests(_ digest: Digest) throws -> [Explanation.LiveManifest] {
+    private func liveManifests(_ digest: Digest, in repos: ClosedRange<Int64>) throws -> [Explanation.LiveManifest] {
         try run(
             """
             SELECT m.id, r.name, m.keep_until, m.repo_id, s.digest FROM manifest m JOIN repository r ON r.id = m.repo_id
             LEFT JOIN manifest s ON s.repo_id = m.repo_id AND s.digest = m.subject
-            WHERE m.digest = \(digest) ORDER BY r.name LIMIT \(limit)
+            WHERE m.digest = \(digest) AND m.repo_id BETWEEN \(repos.lowerBound) AND \(repos.upperBound)
+            ORDER BY r.name LIMIT \(limit)
             """
         ).map { row in
             Explanation.LiveManifest(
@@ -104,12 +123,12 @@ extension SQLTransaction {
         }
     }
 
-    fileprivate func liveBlob(_ digest: Digest) throws -> Explanation.LiveBlob? {
+    private func liveBlob(_ digest: Digest, in repos: ClosedRange<Int64>) throws -> Explanation.LiveBlob? {
         guard let size = try run("SELECT size FROM blob WHERE digest = \(digest)").first?.int(0) else { return nil }
         let links = try run(
             """
             SELECT l.id, r.name, l.lease_until FROM repo_blob l JOIN repository r ON r.id = l.repo_id
-            WHERE l.digest = \(digest) ORDER BY l.id LIMIT \(limit + 1)
+            WHERE l.digest = \(digest) AND l.repo_id BETWEEN \(repos.lowerBound) AND \(repos.upperBound) ORDER BY l.id LIMIT \(limit + 1)
             """
         )
         return Explanation.LiveBlob(
@@ -131,18 +150,20 @@ extension SQLTransaction {
         )
     }
 
-    fileprivate func deletions(of digest: Digest) throws -> [Explanation.Deletion] {
+    private func deletions(of digest: Digest, in repos: ClosedRange<Int64>) throws -> [Explanation.Deletion] {
         let manifests = try run(
             """
             SELECT r.name, d.deleted_at, d.restorable_until, d.reason FROM deleted_manifest d
-            JOIN repository r ON r.id = d.repo_id WHERE d.digest = \(digest) ORDER BY d.id DESC LIMIT \(limit)
+            JOIN repository r ON r.id = d.repo_id WHERE d.digest = \(digest)
+            AND d.repo_id BETWEEN \(repos.lowerBound) AND \(repos.upperBound) ORDER BY d.id DESC LIMIT \(limit)
             """
         ).map { Explanation.Deletion($0, tag: nil) }
         let tags = try run(
             """
             SELECT r.name, t.deleted_at, t.restorable_until, t.reason, t.name FROM deleted_manifest d
             JOIN deleted_tag t ON t.repo_id = d.repo_id AND t.digest = d.digest
-            JOIN repository r ON r.id = d.repo_id WHERE d.digest = \(digest) ORDER BY t.id DESC LIMIT \(limit)
+            JOIN repository r ON r.id = d.repo_id WHERE d.digest = \(digest)
+            AND d.repo_id BETWEEN \(repos.lowerBound) AND \(repos.upperBound) ORDER BY t.id DESC LIMIT \(limit)
             """
         ).map { Explanation.Deletion($0, tag: $0.text(4)) }
         return manifests + tags

@@ -59,10 +59,16 @@ extension MetadataStore {
 
     /// Removes a tag; the manifest stays.
     ///
+    /// - Returns: until when it can be put back for certain. Milliseconds since 1970.
     /// - Throws: ``RegistryError`` `.manifestUnknown`, `.preconditionFailed`.
-    package func deleteTag(_ tag: Tag, in repository: RepositoryName, condition: TagCondition = .none) async throws {
+    @discardableResult
+    package func deleteTag(
+        _ tag: Tag,
+        in repository: RepositoryName,
+        condition: TagCondition = .none
+    ) async throws -> Int64 {
         let window = promises.window
-        try await database.write { db in
+        return try await database.write { db in
             guard let repo = try db.repositoryID(repository), let manifest = try db.lockTag(tag, in: repo) else {
                 throw RegistryError.manifestUnknown(.tag(tag), in: repository)
             }
@@ -76,6 +82,7 @@ extension MetadataStore {
             )
             try db.remember(tags, of: digest, keepingFor: window, reason: Self.requested)
             try db.release(manifest: manifest, keepingFor: window)
+            return db.now + window
         }
     }
 
@@ -84,14 +91,16 @@ extension MetadataStore {
 
     /// Removes a manifest and the tags that name it. Indexes that list it stay, and list it as missing.
     ///
+    /// - Returns: until when it can be put back for certain. Milliseconds since 1970.
     /// - Throws: ``RegistryError`` `.manifestUnknown`, `.preconditionFailed`.
+    @discardableResult
     package func deleteManifest(
         _ digest: Digest,
         in repository: RepositoryName,
         condition: TagCondition = .none
-    ) async throws {
+    ) async throws -> Int64 {
         let window = promises.window
-        try await database.write { db in
+        return try await database.write { db in
             // Tags before the manifest, as pushes lock them.
             try db.run(
                 """
@@ -115,6 +124,7 @@ extension MetadataStore {
             try db.remember(tags, of: digest, keepingFor: window, reason: Self.requested)
             try db.run("UPDATE manifest_child SET child_id = NULL WHERE child_id = \(id)")
             try db.forget(manifest: id, keepingFor: window, childrenFor: window, reason: Self.requested)
+            return db.now + window
         }
     }
 }

@@ -5,10 +5,12 @@ extension MetadataStore {
     /// Deletes a repository with all that it holds. Its name is free at once; its content goes the way of everything that
     /// nothing refers to, once it can no longer be put back.
     ///
+    /// - Returns: until when it can be put back. Milliseconds since 1970.
     /// - Throws: ``RegistryError`` `.nameUnknown`; `.denied` while a legal hold is on something in it.
-    package func deleteRepository(_ name: RepositoryName) async throws {
+    @discardableResult
+    package func deleteRepository(_ name: RepositoryName) async throws -> Int64 {
         let window = promises.window
-        try await database.write { db in
+        return try await database.write { db in
             let rows = try db.run("SELECT id, created_at FROM repository WHERE name = \(name) \(lock: .update)")
             guard let row = rows.first else { throw RegistryError.nameUnknown(name) }
             let holds = try db.run(
@@ -24,6 +26,7 @@ extension MetadataStore {
                 VALUES (\(row.int(0)), \(name), \(row.int(1)), \(db.now), \(db.now + window), \(db.now + window))
                 """
             )
+            return db.now + window
         }
     }
 

@@ -23,6 +23,8 @@ package struct RegistryError: Error, Hashable, Sendable, CustomStringConvertible
         case preconditionFailed = "PRECONDITION_FAILED"
         case requestInvalid = "REQUEST_INVALID"
         case headerTooLarge = "HEADER_TOO_LARGE"
+        case bodyTooLarge = "BODY_TOO_LARGE"
+        case mediaTypeUnsupported = "MEDIA_TYPE_UNSUPPORTED"
         case insufficientStorage = "INSUFFICIENT_STORAGE"
         case unavailable = "UNAVAILABLE"
         case uploadBusy = "UPLOAD_BUSY"

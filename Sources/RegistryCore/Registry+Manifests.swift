@@ -72,12 +72,14 @@ extension Registry {
 
     /// A tag is only removed; a manifest goes with all its tags.
     ///
+    /// - Returns: until when it can be put back for certain. Milliseconds since 1970.
     /// - Throws: ``RegistryError`` `.manifestUnknown`, `.preconditionFailed`.
+    @discardableResult
     package func deleteManifest(
         _ reference: Reference,
         condition: TagCondition,
         with grant: Grant<Delete>
-    ) async throws {
+    ) async throws -> Int64 {
         switch reference {
         case .tag(let tag): try await metadata.deleteTag(tag, in: grant.repository, condition: condition)
         case .digest(let digest): try await metadata.deleteManifest(digest, in: grant.repository, condition: condition)

@@ -102,6 +102,7 @@ struct Composition {
                     trustedProxies: configuration.downloads.trustedProxies
                 )
             ),
+            management: ManagementResponder(registry: registry, authorizer: Authorizer()),
             readiness: { try await registry.checkReadiness() },
             metrics: metrics,
             logger: logger

@@ -148,12 +148,12 @@ struct QueryLockTests {
         let image = try scene.image("config", ["layer"])
         try await scene.push(image, "v1")
         try await scene.hold("gc_hint")
-        async let deletion: Void = scene.store.deleteManifest(image.digest, in: scene.repository)
+        async let deletion = scene.store.deleteManifest(image.digest, in: scene.repository)
         try await scene.observer.waitUntilBlocked(count: 1)
         async let push: Void = scene.push(image, "v2")
         try await scene.observer.waitUntilBlocked(count: 2)
         try await scene.letGo()
-        try await deletion
+        _ = try await deletion
         try await push
         #expect(try await scene.target("v1") == nil)
         #expect(try await scene.target("v2") == image.digest)
@@ -169,11 +169,11 @@ struct QueryLockTests {
         try await scene.hold("tag")
         async let push: Void = scene.push(image, "v2")
         try await scene.observer.waitUntilBlocked(count: 1)
-        async let deletion: Void = scene.store.deleteManifest(image.digest, in: scene.repository)
+        async let deletion = scene.store.deleteManifest(image.digest, in: scene.repository)
         try await scene.observer.waitUntilBlocked(count: 2)
         try await scene.letGo()
         try await push
-        try await deletion
+        _ = try await deletion
         #expect(try await scene.target("v1") == nil)
         #expect(try await scene.target("v2") == nil)
         #expect(try await scene.store.violations() == [])
@@ -192,11 +192,11 @@ struct QueryLockTests {
         try await scene.hold("tag")
         async let push: Void = scene.push(new, "v1")
         try await scene.observer.waitUntilBlocked(count: 1)
-        async let deletion: Void = scene.store.deleteManifest(old.digest, in: scene.repository)
+        async let deletion = scene.store.deleteManifest(old.digest, in: scene.repository)
         try await scene.observer.waitUntilBlocked(count: 2)
         try await scene.letGo()
         try await push
-        try await deletion
+        _ = try await deletion
         #expect(try await scene.target("v1") == new.digest)
         #expect(try await scene.store.violations() == [])
         #expect(scene.retried.count == 0)
@@ -212,11 +212,11 @@ struct QueryLockTests {
         try await scene.hold("tag")
         async let push: Void = scene.push(image, "v1")
         try await scene.observer.waitUntilBlocked(count: 1)
-        async let deletion: Void = scene.store.deleteManifest(image.digest, in: scene.repository)
+        async let deletion = scene.store.deleteManifest(image.digest, in: scene.repository)
         try await scene.observer.waitUntilBlocked(count: 2)
         try await scene.letGo()
         try await push
-        try await deletion
+        _ = try await deletion
         #expect(try await scene.target("v1") == nil)
         #expect(try await scene.store.violations() == [])
         #expect(scene.retried.count == 0)

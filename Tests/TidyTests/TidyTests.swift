@@ -55,7 +55,8 @@ struct TidyTests {
 
     /// The targets of ours that each may import. The compiler alone accepts the import of a dependency's dependency.
     private static let layers: [String: Set<String>] = [
-        "HTTPSyntax": [], "OCI": ["HTTPSyntax"], "Telemetry": [], "LoadGenerator": [], "SQLStore": [],
+        "HTTPSyntax": [], "OCI": ["HTTPSyntax"], "Retention": ["OCI"],
+        "Telemetry": [], "LoadGenerator": [], "SQLStore": [],
         "Metadata": ["OCI", "SQLStore"],
         "BlobStorage": ["OCI"],
         "Access": ["OCI"], "RegistryCore": ["OCI", "Telemetry", "Metadata", "BlobStorage", "Access"],

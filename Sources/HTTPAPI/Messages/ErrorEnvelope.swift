@@ -51,6 +51,8 @@ enum ErrorEnvelope {
         case .tooManyRequests: .tooManyRequests
         case .preconditionFailed: .preconditionFailed
         case .headerTooLarge: .requestHeaderFieldsTooLarge
+        case .bodyTooLarge: .payloadTooLarge
+        case .mediaTypeUnsupported: .unsupportedMediaType
         case .insufficientStorage: .insufficientStorage
         case .unavailable: .serviceUnavailable
         case .uploadBusy: .conflict

@@ -10,7 +10,7 @@ import RegistryCore
 extension RegistryResponder {
     func getManifest(_ request: HTTPRequest, _ name: String, _ text: String) async throws -> HTTPResponse {
         let grant = try await grant(Pull.self, on: name)
-        let reference = try parseReference(text, refusing: .manifestUnknown)
+        let reference = try Reference(requested: text, refusing: .manifestUnknown)
         let manifest = try await registry.manifest(reference, promising: request.method == .HEAD, with: grant)
         var headers: HTTPHeaders = [
             "Docker-Content-Digest": "\(manifest.digest)",
@@ -36,8 +36,8 @@ extension RegistryResponder {
 
     func putManifest(_ request: HTTPRequest, _ name: String, _ text: String) async throws -> HTTPResponse {
         let grant = try await grant(Push.self, on: name)
-        let reference = try parseReference(text, refusing: .tagInvalid)
-        let tags = try request.query.all("tag").map { try parseTag($0, refusing: .tagInvalid) }
+        let reference = try Reference(requested: text, refusing: .tagInvalid)
+        let tags = try request.query.all("tag").map { try Tag(requested: $0, refusing: .tagInvalid) }
         guard tags.count <= Self.maximumTags else {
             throw RegistryError(
                 .tagInvalid,
@@ -73,23 +73,9 @@ extension RegistryResponder {
 
     func deleteManifest(_ request: HTTPRequest, _ name: String, _ text: String) async throws -> HTTPResponse {
         let grant = try await grant(Delete.self, on: name)
-        let reference = try parseReference(text, refusing: .manifestUnknown)
+        let reference = try Reference(requested: text, refusing: .manifestUnknown)
         let condition = try EntityTag.condition(request.headers)
         try await registry.deleteManifest(reference, condition: condition, with: grant)
         return HTTPResponse(.accepted)
-    }
-
-    /// - Parameter code: how text that cannot be a tag is refused: a reader is told that there is no such manifest, a
-    ///   writer what a tag looks like.
-    private func parseReference(_ text: String, refusing code: RegistryError.Code) throws -> Reference {
-        text.contains(":") ? .digest(try parseDigest(text)) : .tag(try parseTag(text, refusing: code))
-    }
-
-    private func parseTag(_ text: String, refusing code: RegistryError.Code) throws -> Tag {
-        do {
-            return try Tag(parsing: text)
-        } catch {
-            throw RegistryError(code, "\(error)", detail: ["tag": String(text.prefix(200))])
-        }
     }
 }

@@ -49,23 +49,11 @@ package struct RegistryResponder: Sendable {
     static let versionHeader: HTTPHeaders = ["Docker-Distribution-API-Version": "registry/2.0"]
 
     func grant<Action: RepositoryAction>(_ action: Action.Type, on name: String) async throws -> Grant<Action> {
-        try await authorizer.grant(action, on: try parseName(name), to: .anonymous)
-    }
-
-    private func parseName(_ name: String) throws -> RepositoryName {
-        do {
-            return try RepositoryName(parsing: name)
-        } catch {
-            throw RegistryError(.nameInvalid, "\(error)", detail: ["name": String(name.prefix(300))])
-        }
+        try await authorizer.grant(action, on: try RepositoryName(requested: name), to: .anonymous)
     }
 
     func parseDigest(_ text: String?) throws -> Digest {
         guard let text else { throw RegistryError(.digestInvalid, "Say the content's digest: ?digest=sha256:…") }
-        do {
-            return try Digest(parsing: text)
-        } catch {
-            throw RegistryError(.digestInvalid, "\(error)", detail: ["digest": String(text.prefix(200))])
-        }
+        return try Digest(requested: text)
     }
 }

@@ -15,8 +15,7 @@ package struct DatabaseCheckup: Sendable {
         do {
             health = try await metadata.health()
         } catch {
-            let advice = "Check that the server runs, postgres.url, and that its pg_hba.conf lets this machine in"
-            return [.problem("database", "\(error)", advice)]
+            return [.problem("database", "\(error)", Self.advice(on: "\(error)"))]
         }
         var found: [Diagnosis] = []
         if let fault = health.versionFault {
@@ -51,6 +50,18 @@ package struct DatabaseCheckup: Sendable {
         } catch {
             return .problem("query plans", "\(error)", "Run it again when the database answers")
         }
+    }
+
+    /// What libpq says of TLS is told apart by its words, for it has no codes for it.
+    private static func advice(on finding: String) -> String {
+        guard ["SSL", "certificate", "no encryption"].contains(where: { finding.contains($0) }) else {
+            return "Check that the server runs, postgres.url, and that its pg_hba.conf lets this machine in"
+        }
+        return """
+            Check the TLS parameters of postgres.url: sslmode must be one that the server takes, sslrootcert the file of the \
+            authority that signed its certificate, host a name that the certificate has, and sslcert and sslkey one of ours \
+            where it asks for that
+            """
     }
 
     private func schema(_ state: SchemaState) -> Diagnosis {

@@ -5,9 +5,9 @@ package struct Glob: Hashable, Sendable {
     package init(_ text: String) { self.text = text }
 
     /// Whether it can match one name only, itself.
-    var isLiteral: Bool { !text.contains { $0 == "*" || $0 == "?" } }
+    package var isLiteral: Bool { !text.unicodeScalars.contains { $0 == "*" || $0 == "?" } }
 
-    func matches(_ name: String) -> Bool {
+    package func matches(_ name: String) -> Bool {
         let pattern = Array(text.unicodeScalars)
         let name = Array(name.unicodeScalars)
         var (at, inName) = (0, 0)

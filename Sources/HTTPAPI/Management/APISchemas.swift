@@ -1,0 +1,125 @@
+/// What bodies and answers of the management API look like, by name.
+enum APISchemas {
+    static let all: [String: JSONValue] = [
+        "Repository": object(["name": name, "createdAt": time]),
+        "DeletedRepository": object([
+            "name": name, "createdAt": time, "deletedAt": time, "restorableUntil": time,
+        ]),
+        "Deletion": object(["restorableUntil": time]),
+        "Tag": object(
+            [
+                "name": text, "digest": digest, "mediaType": text, "pushedAt": time,
+                "pulls": integer("How often it was pulled by its name."),
+            ],
+            optional: ["pulledAt": time, "expiresAt": time]
+        ),
+        "Manifest": object(
+            [
+                "digest": digest, "mediaType": text, "size": integer("Bytes of the manifest itself."), "pushedAt": time,
+                "keepUntil": time, "isTagged": flag("Whether a tag names it."),
+                "isListed": flag("Whether an index of the repository lists it."),
+                "hasSubject": flag("Whether the repository has the manifest that it is about."),
+            ],
+            optional: ["artifactType": text, "subject": digest]
+        ),
+        "Deleted": object(
+            ["digest": digest, "deletedAt": time, "restorableUntil": time, "reason": text],
+            optional: ["tag": text]
+        ),
+        "Restoration": closed(object([:], optional: ["reference": reference])),
+        "Restored": object(["repository": name], optional: ["tags": list(text), "manifests": list(digest)]),
+        "Explanation": explanation,
+        "Named": object(["digest": digest, "tags": list(text), "indexes": list(digest)]),
+        "CollectionStatus": object([
+            "lag": [
+                "type": "object", "additionalProperties": ["type": "integer"],
+                "description": "For how many milliseconds the oldest due entry of each queue has waited.",
+            ],
+            "pendingObjects": integer("Objects that wait to be deleted."),
+            "pendingBytes": integer("Their bytes, as far as those are known."),
+        ]),
+        "Document": ["type": "object"],
+        "Errors": object([
+            "errors": list(
+                object(
+                    ["code": text, "message": text],
+                    optional: ["detail": ["type": "object", "additionalProperties": ["type": "string"]]]
+                )
+            )
+        ]),
+    ]
+
+    private static let explanation = object(
+        [
+            "manifests": list(
+                object(
+                    [
+                        "repository": name, "keepUntil": time, "tags": list(text), "indexes": list(named),
+                        "holds": list(text),
+                    ],
+                    optional: ["subject": digest]
+                )
+            ),
+            "deleted": list(
+                object(
+                    ["repository": name, "deletedAt": time, "restorableUntil": time, "reason": text],
+                    optional: ["tag": text]
+                )
+            ),
+            "trash": list(time),
+        ],
+        optional: [
+            "blob": object([
+                "size": integer("Bytes."),
+                "links": list(object(["repository": name, "leaseUntil": time, "manifests": list(named)])),
+                "hasMoreLinks": flag("Whether more repositories hold it."),
+            ])
+        ]
+    )
+
+    static func reference(to schema: String) -> JSONValue { ["$ref": "#/components/schemas/\(schema)"] }
+
+    /// A page of a list of them.
+    static func page(of schema: String) -> JSONValue {
+        object(
+            ["items": list(reference(to: schema))],
+            optional: [
+                "next": ["type": "string", "description": "The path and query of the next page, if there is one."]
+            ]
+        )
+    }
+
+    private static let text: JSONValue = ["type": "string"]
+    private static let name: JSONValue = ["type": "string", "description": "The name of a repository."]
+    private static let digest: JSONValue = ["type": "string", "pattern": "^sha(256:[0-9a-f]{64}|512:[0-9a-f]{128})$"]
+    private static let reference: JSONValue = ["type": "string", "description": "A tag or a digest."]
+    private static let time: JSONValue = [
+        "type": "integer", "format": "int64", "description": "Milliseconds since 1970, UTC.",
+    ]
+    private static let named = reference(to: "Named")
+
+    private static func integer(_ description: String) -> JSONValue {
+        ["type": "integer", "format": "int64", "minimum": 0, "description": .string(description)]
+    }
+
+    private static func flag(_ description: String) -> JSONValue {
+        ["type": "boolean", "description": .string(description)]
+    }
+
+    private static func list(_ item: JSONValue) -> JSONValue { ["type": "array", "items": item] }
+
+    /// - Parameter required: fields that are always there.
+    private static func object(_ required: [String: JSONValue], optional: [String: JSONValue] = [:]) -> JSONValue {
+        [
+            "type": "object",
+            "required": .array(required.keys.sorted().map { .string($0) }),
+            "properties": .object(required.merging(optional) { first, _ in first }),
+        ]
+    }
+
+    /// The same without room for fields that are not named.
+    private static func closed(_ schema: JSONValue) -> JSONValue {
+        guard case .object(let fields) = schema else { return schema }
+        return .object(fields.merging(["additionalProperties": false]) { first, _ in first })
+    }
+}

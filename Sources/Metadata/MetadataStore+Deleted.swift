@@ -1,0 +1,134 @@
+package import OCI
+import SQLStore
+
+/// A deleted tag or manifest that can be put back. Times are milliseconds since 1970.
+package struct DeletedEntry: Hashable, Sendable, Encodable {
+    /// Nil for a manifest.
+    package let tag: String?
+    /// The manifest, or what the tag named.
+    package let digest: String
+    package let deletedAt: Int64
+    /// It can be put back until then for certain.
+    package let restorableUntil: Int64
+    /// Who or which rule.
+    package let reason: String
+    package let key: Key
+
+    /// Where it stands in the list: tags by name and then age, then manifests by age.
+    package enum Key: Hashable, Sendable, CustomStringConvertible {
+        case tag(name: String, id: Int64)
+        case manifest(id: Int64)
+
+        package var description: String {
+            switch self {
+            case .tag(let name, let id): "\(id):\(name)"
+            case .manifest(let id): "\(id)"
+            }
+        }
+
+        /// Nil if the text was not made by ``description``.
+        package init?(_ text: String) {
+            let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+            guard let id = parts.first.flatMap({ Int64($0) }) else { return nil }
+            self = parts.count == 2 ? .tag(name: String(parts[1]), id: id) : .manifest(id: id)
+        }
+    }
+
+    private enum CodingKeys: String, CodingKey { case tag, digest, deletedAt, restorableUntil, reason }
+}
+
+/// A deleted repository that can be put back. Times are milliseconds since 1970.
+package struct DeletedRepository: Hashable, Sendable, Encodable {
+    package let name: String
+    package let createdAt: Int64
+    package let deletedAt: Int64
+    /// It can be put back until then, unless there is a new one of its name.
+    package let restorableUntil: Int64
+}
+
+extension MetadataStore {
+    /// What can be put back in a repository, after `last`, at most `limit`.
+    ///
+    /// - Throws: ``RegistryError`` `.nameUnknown`.
+    package func deletedEntries(
+        in repository: RepositoryName,
+        after last: DeletedEntry.Key?,
+        limit: Int
+    ) async throws -> [DeletedEntry] {
+        try await database.read { db in
+            let repo = try db.existingRepositoryID(repository)
+            switch last {
+            case .manifest(let id): return try db.deletedManifests(in: repo, after: id, limit: limit)
+            case .tag(let name, let id):
+                let tags = try db.deletedTags(in: repo, after: (name, id), limit: limit)
+                return tags + (try db.deletedManifests(in: repo, after: 0, limit: limit - tags.count))
+            case nil:
+                let tags = try db.deletedTags(in: repo, after: ("", 0), limit: limit)
+                return tags + (try db.deletedManifests(in: repo, after: 0, limit: limit - tags.count))
+            }
+        }
+    }
+
+    /// Deleted repositories that can be put back, after the name `last`, at most `limit`. Of several that had one name it is
+    /// the last that can be.
+    package func deletedRepositories(after last: String, limit: Int) async throws -> [DeletedRepository] {
+        try await database.read { db in
+            try db.run(
+                """
+                SELECT d.name, d.created_at, d.deleted_at, d.restorable_until FROM deleted_repository d
+                WHERE d.name > \(last) AND d.restorable_until > \(db.now) AND NOT EXISTS (
+                    SELECT 1 FROM deleted_repository l WHERE l.name = d.name AND l.id <> d.id AND l.deleted_at > d.deleted_at
+                ) ORDER BY d.name LIMIT \(Int64(limit))
+                """
+            ).map {
+                DeletedRepository(
+                    name: $0.text(0),
+                    createdAt: $0.int(1),
+                    deletedAt: $0.int(2),
+                    restorableUntil: $0.int(3)
+                )
+            }
+        }
+    }
+}
+
+extension SQLTransaction {
+    fileprivate func deletedTags(in repo: Int64, after last: (name: String, id: Int64), limit: Int) throws
+        -> [DeletedEntry]
+    {
+        try run(
+            """
+            SELECT name, id, digest, deleted_at, restorable_until, reason FROM deleted_tag
+            WHERE repo_id = \(repo) AND (name, id) > (\(last.name), \(last.id)) AND restorable_until > \(now)
+            ORDER BY name, id LIMIT \(Int64(limit))
+            """
+        ).map { row in
+            DeletedEntry(
+                tag: row.text(0),
+                digest: "\(row.digest(2))",
+                deletedAt: row.int(3),
+                restorableUntil: row.int(4),
+                reason: row.text(5),
+                key: .tag(name: row.text(0), id: row.int(1))
+            )
+        }
+    }
+
+    fileprivate func deletedManifests(in repo: Int64, after last: Int64, limit: Int) throws -> [DeletedEntry] {
+        try run(
+            """
+            SELECT id, digest, deleted_at, restorable_until, reason FROM deleted_manifest
+            WHERE repo_id = \(repo) AND id > \(last) AND restorable_until > \(now) ORDER BY id LIMIT \(Int64(limit))
+            """
+        ).map { row in
+            DeletedEntry(
+                tag: nil,
+                digest: "\(row.digest(1))",
+                deletedAt: row.int(2),
+                restorableUntil: row.int(3),
+                reason: row.text(4),
+                key: .manifest(id: row.int(0))
+            )
+        }
+    }
+}

@@ -1,0 +1,157 @@
+import OCI
+
+/// What becomes of one tag or untagged manifest, and why.
+package struct Verdict: Hashable, Sendable {
+    package enum Decision: String, Hashable, Sendable { case keep, delete }
+
+    package let decision: Decision
+    /// The rules and holds that keep it, sorted.
+    package let keptBy: [String]
+    /// The rules that would delete it now if nothing kept it, sorted.
+    package let deletedBy: [String]
+    /// The earliest time, in milliseconds since 1970, from which a rule deletes it if nothing changes but the time. Nil if
+    /// none ever does.
+    package let deletedFrom: Int64?
+}
+
+/// The verdicts on what ``RetentionEvaluator`` was asked about, in the same order.
+package struct Verdicts: Hashable, Sendable {
+    package let tags: [Verdict]
+    package let untagged: [Verdict]
+}
+
+/// Decides about the content of one repository. Every rule that keeps is asked, then every rule that deletes; so their
+/// order means nothing, and whatever one rule or hold keeps is kept.
+package struct RetentionEvaluator: Sendable {
+    private let rules: [(id: String, rule: RetentionRule)]
+    private let holds: [RetentionHold]
+
+    /// - Parameters:
+    ///   - policies: those of every scope that applies to the repository.
+    ///   - holds: those of the repository.
+    package init(policies: [ScopedPolicy], holds: [RetentionHold]) {
+        rules = policies.flatMap { scoped in scoped.policy.rules.map { (id: "\(scoped.scope): \($0.title)", rule: $0) }
+        }
+        self.holds = holds
+    }
+
+    /// - Parameters:
+    ///   - tags: all tags of the repository: the last ones are counted among them.
+    ///   - now: in milliseconds since 1970.
+    package func verdicts(tags: [TagFacts], untagged: [UntaggedManifest], now: Int64) -> Verdicts {
+        let kept = keepers(of: tags)
+        return Verdicts(
+            tags: zip(tags, kept).map { verdict(on: $0, keptBy: $1, now: now) },
+            untagged: untagged.map { verdict(on: $0, now: now) }
+        )
+    }
+
+    /// How long a manifest may be untagged, in milliseconds, and the rule that says so; nil if for ever. Holds are beyond
+    /// it.
+    package var untaggedLimit: (age: Int64, rule: String)? {
+        guard !rules.contains(where: { $0.rule.action == .keepUntagged }) else { return nil }
+        let limits = rules.compactMap { id, rule -> (age: Int64, rule: String)? in
+            if case .deleteUntagged(let days) = rule.action { (Int64(0).adding(days: days), id) } else { nil }
+        }
+        return limits.min { ($0.age, $0.rule) < ($1.age, $1.rule) }
+    }
+
+    private func keepers(of tags: [TagFacts]) -> [Set<String>] {
+        var keepers = tags.map { tag in Set(holds.filter { $0.keeps(tag) }.map(\.description)) }
+        for (id, rule) in rules {
+            for index in rule.kept(of: tags) { keepers[index].insert(id) }
+        }
+        return keepers
+    }
+
+    private func verdict(on tag: TagFacts, keptBy: Set<String>, now: Int64) -> Verdict {
+        let deletions = rules.compactMap { id, rule in
+            rule.deletion(of: tag, isKept: !keptBy.isEmpty, now: now).map { (id: id, from: $0) }
+        }
+        return Verdict(keptBy: keptBy, deletions: deletions, now: now)
+    }
+
+    private func verdict(on manifest: UntaggedManifest, now: Int64) -> Verdict {
+        var keptBy = Set(holds.filter { $0.keeps(manifest) }.map(\.description))
+        for (id, rule) in rules where rule.action == .keepUntagged { keptBy.insert(id) }
+        let deletions = rules.compactMap { id, rule in rule.deletion(of: manifest).map { (id: id, from: $0) } }
+        return Verdict(keptBy: keptBy, deletions: deletions, now: now)
+    }
+}
+
+extension Verdict {
+    fileprivate init(keptBy: Set<String>, deletions: [(id: String, from: Int64)], now: Int64) {
+        self.keptBy = keptBy.sorted()
+        deletedBy = Set(deletions.filter { $0.from <= now }.map(\.id)).sorted()
+        decision = keptBy.isEmpty && !deletedBy.isEmpty ? .delete : .keep
+        deletedFrom = keptBy.isEmpty ? deletions.map(\.from).min() : nil
+    }
+}
+
+extension RetentionRule {
+    /// The indices of the tags that it keeps.
+    fileprivate func kept(of tags: [TagFacts]) -> [Int] {
+        switch action {
+        case .keepAlways: tags.indices.filter { looksAt(tags[$0]) }
+        case .keepLast(let count, let order, let perPlatform):
+            last(count, by: order, perPlatform: perPlatform, of: tags)
+        case .keepUntagged, .deleteUnused, .deleteOld, .deleteRest, .deleteUntagged: []
+        }
+    }
+
+    private func last(_ count: Int, by order: Order, perPlatform: Bool, of tags: [TagFacts]) -> [Int] {
+        let ranked = order.ranked(tags.indices.filter { looksAt(tags[$0]) }, of: tags)
+        guard perPlatform else { return Array(ranked.prefix(count)) }
+        var taken: [String: Int] = [:]
+        return ranked.filter { index in
+            // Tags without a platform are a group of their own.
+            let platforms = tags[index].platforms.isEmpty ? [""] : Set(tags[index].platforms)
+            let isAmongTheLast = platforms.contains { taken[$0, default: 0] < count }
+            for platform in platforms { taken[platform, default: 0] += 1 }
+            return isAmongTheLast
+        }
+    }
+
+    /// From when on it deletes the tag; nil if it never does.
+    fileprivate func deletion(of tag: TagFacts, isKept: Bool, now: Int64) -> Int64? {
+        switch action {
+        case .deleteUnused(let days) where looksAt(tag): tag.usedAt.adding(days: days)
+        case .deleteOld(let days) where looksAt(tag): tag.pushedAt.adding(days: days)
+        case .deleteRest where looksAt(tag) && !isKept: now
+        default: nil
+        }
+    }
+
+    /// From when on it deletes the manifest; nil if it never does.
+    fileprivate func deletion(of manifest: UntaggedManifest) -> Int64? {
+        if case .deleteUntagged(let days) = action { manifest.since.adding(days: days) } else { nil }
+    }
+}
+
+extension RetentionRule.Order {
+    /// The last first. Tags that are equal in this order go by their names, the greater first; tags that are no versions
+    /// have no place in an order of versions.
+    fileprivate func ranked(_ indices: [Int], of tags: [TagFacts]) -> [Int] {
+        switch self {
+        case .pushed: Self.ranked(indices.map { ($0, tags[$0].pushedAt) }, of: tags)
+        case .pulled: Self.ranked(indices.map { ($0, tags[$0].usedAt) }, of: tags)
+        case .version:
+            Self.ranked(indices.compactMap { i in SemanticVersion(tags[i].name).map { (i, $0) } }, of: tags)
+        }
+    }
+
+    private static func ranked(_ keys: [(index: Int, key: some Comparable)], of tags: [TagFacts]) -> [Int] {
+        keys.sorted { one, other in
+            guard one.key == other.key else { return one.key > other.key }
+            return tags[other.index].name.text.utf8.lexicographicallyPrecedes(tags[one.index].name.text.utf8)
+        }.map(\.index)
+    }
+}
+
+extension Int64 {
+    /// Past the end of time is the end of time.
+    fileprivate func adding(days: Int) -> Int64 {
+        let (sum, overflows) = addingReportingOverflow(Int64(days) * 24 * 60 * 60 * 1_000)
+        return overflows ? .max : sum
+    }
+}

@@ -1,0 +1,410 @@
+"""The management API: what it shows is so, what it deletes can be put back, and its document tells the truth."""
+import json
+import os
+import re
+import subprocess
+
+import jsonschema
+import pytest
+
+from harness import BINARY, OCI_INDEX, OCI_MANIFEST, ROOT, descriptor, image_manifest, sha256
+from test_collection import strata
+
+API = "/api/v1"
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture(scope="session")
+def document(server):
+    return server.request("GET", f"{API}/openapi.json").json()
+
+
+@pytest.fixture
+def api(server, document):
+    """api(method, path, body) → Response, whose body is what the document says."""
+    return lambda method, path, body=None, **headers: checked(server, document, method, path, body, headers)
+
+
+def checked(server, document, method, path, body=None, headers=None):
+    data = json.dumps(body).encode() if body is not None else None
+    answer = server.request(method, path, data, (JSON if data else {}) | (headers or {}))
+    template, operations = find(document, path)
+    if template and method.lower() in operations:
+        responses = operations[method.lower()]["responses"]
+        assert str(answer.status) in responses, f"{method} {path}: {answer.status} is not in the document"
+        schema = responses[str(answer.status)]["content"]["application/json"]["schema"]
+        assert answer.headers["content-type"] == "application/json"
+        validate(answer.json(), schema, document)
+    return answer
+
+
+def find(document, path):
+    path = path.split("?")[0]
+    for template, operations in document["paths"].items():
+        pattern = re.escape(template).replace(r"\{name\}", "(?:(?!-/)[^/]+/)*?(?!-)[^/]+")
+        if re.fullmatch(re.sub(r"\\{\w+\\}", "[^/]+", pattern), path):
+            return template, operations
+    return None, {}
+
+
+def validate(value, schema, document):
+    """Stricter than the document: it must name every field that there is."""
+    def closed(part):
+        if isinstance(part, list):
+            return [closed(item) for item in part]
+        if not isinstance(part, dict):
+            return part
+        own = {"additionalProperties": False} if "properties" in part else {}
+        return own | {key: closed(item) for key, item in part.items()}
+
+    whole = closed({**schema, "components": document["components"]})
+    jsonschema.validate(value, whole, cls=jsonschema.Draft202012Validator)
+
+
+def pages(api, path):
+    """The items of all pages, each with another request."""
+    items = []
+    while path:
+        answer = api("GET", path)
+        assert answer.status == 200, answer
+        page = answer.json()
+        items += page["items"]
+        path = page.get("next")
+        assert ("link" in answer.headers) == (path is not None)
+        if path:
+            assert answer.headers["link"] == f'<{path}>; rel="next"'
+    return items
+
+
+# -- What is there
+
+
+def test_repositories_are_listed_page_by_page(server, api, repository):
+    names = [f"{repository}/{part}" for part in ("a", "b", "c")]
+    for name in names:
+        server.push_image(name, "v1")
+    listed = [item["name"] for item in pages(api, f"{API}/repositories?n=2")]
+    assert [name for name in listed if name in names] == names
+    assert listed == sorted(listed)
+    one = api("GET", f"{API}/repositories/{names[0]}")
+    assert one.status == 200 and one.json()["name"] == names[0] and one.json()["createdAt"] > 1_700_000_000_000
+
+
+def test_a_repository_whose_name_is_like_a_path_of_the_api_is_one(server, api, repository):
+    name = f"{repository}/tags/deleted/manifests"
+    server.push_image(name, "v1")
+    assert api("GET", f"{API}/repositories/{name}").json()["name"] == name
+    assert [item["name"] for item in pages(api, f"{API}/repositories/{name}/-/tags")] == ["v1"]
+    quoted = name.replace("/", "%2F")
+    assert [item["name"] for item in pages(api, f"{API}/repositories/{quoted}/-/tags")] == ["v1"]
+
+
+def test_tags_are_listed_with_what_they_name(server, api, repository):
+    first, _ = server.push_image(repository, "v1", config=b'{"a":1}')
+    second, _ = server.push_image(repository, "v2", config=b'{"a":2}')
+    server.push_manifest(repository, "latest", server.request("GET", f"/v2/{repository}/manifests/v2").body)
+    tags = pages(api, f"{API}/repositories/{repository}/-/tags?n=1")
+    assert [(tag["name"], tag["digest"]) for tag in tags] == [("latest", second), ("v1", first), ("v2", second)]
+    assert all(tag["mediaType"] == OCI_MANIFEST and "pulledAt" not in tag for tag in tags)
+    assert tags[1]["pushedAt"] <= tags[2]["pushedAt"] <= tags[0]["pushedAt"]
+
+
+def test_a_tag_says_how_often_and_when_it_was_pulled(fresh):
+    server = fresh()
+    server.push_image("team/app", "v1")
+    server.push_image("team/app", "v2")
+    for _ in range(3):
+        assert server.request("GET", "/v2/team/app/manifests/v1").status == 200
+    server.stop()
+    server.start()
+    pulled, other = server.request("GET", f"{API}/repositories/team/app/-/tags").json()["items"]
+    assert pulled["pulls"] == 3 and pulled["pulledAt"] >= pulled["pushedAt"]
+    assert other["pulls"] == 0 and "pulledAt" not in other
+
+
+def test_manifests_say_what_names_them(server, api, repository):
+    child, child_bytes = server.push_image(repository, sha256_of_image(b'{"c":1}'), config=b'{"c":1}')
+    index = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [descriptor(child_bytes, OCI_MANIFEST)]})
+    server.push_manifest(repository, "multi", index.encode(), OCI_INDEX)
+    subject = descriptor(index.encode(), OCI_INDEX)
+    about, _ = server.push_image(
+        repository, sha256_of_image(b'{"c":2}', subject=subject), config=b'{"c":2}', subject=subject
+    )
+    alone, _ = server.push_image(repository, sha256_of_image(b'{"c":3}'), config=b'{"c":3}')
+    found = {item["digest"]: item for item in pages(api, f"{API}/repositories/{repository}/-/manifests?n=2")}
+    flags = {d: (m["isTagged"], m["isListed"], m["hasSubject"]) for d, m in found.items()}
+    assert flags == {
+        child: (False, True, False), sha256(index.encode()): (True, False, False), about: (False, False, True),
+        alone: (False, False, False),
+    }
+    assert found[about]["subject"] == sha256(index.encode()) and found[child]["size"] == len(child_bytes)
+    untagged = pages(api, f"{API}/repositories/{repository}/-/manifests?untagged=true&n=1")
+    assert [item["digest"] for item in untagged] == [alone]
+
+
+def sha256_of_image(config, **extra):
+    return sha256(json.dumps(image_manifest(config, (b"layer",), **extra)).encode())
+
+
+# -- Deletion and what undoes it
+
+
+def test_a_deleted_repository_is_gone_at_once_and_comes_back_whole(server, api, repository):
+    digest, body = server.push_image(repository, "v1")
+    deleted = api("DELETE", f"{API}/repositories/{repository}")
+    assert deleted.status == 200
+    assert server.request("GET", f"/v2/{repository}/manifests/v1").status == 404
+    assert api("GET", f"{API}/repositories/{repository}").codes == ["NAME_UNKNOWN"]
+    assert api("DELETE", f"{API}/repositories/{repository}").status == 404
+    (entry,) = [item for item in pages(api, f"{API}/deleted-repositories?n=1") if item["name"] == repository]
+    assert entry["restorableUntil"] == deleted.json()["restorableUntil"] > entry["deletedAt"] >= entry["createdAt"]
+    restored = api("POST", f"{API}/repositories/{repository}/-/restore", {})
+    assert restored.status == 200 and restored.json() == {"repository": repository}
+    assert server.request("GET", f"/v2/{repository}/manifests/v1").body == body
+    assert api("POST", f"{API}/repositories/{repository}/-/restore", {}).codes == ["NAME_UNKNOWN"]
+
+
+def test_an_old_repository_does_not_come_back_over_a_new_one(server, api, repository):
+    server.push_image(repository, "old")
+    assert api("DELETE", f"{API}/repositories/{repository}").status == 200
+    server.push_image(repository, "new")
+    assert api("POST", f"{API}/repositories/{repository}/-/restore", {}).status == 412
+    # Of two deleted ones of a name it is the last that comes back.
+    assert api("DELETE", f"{API}/repositories/{repository}").status == 200
+    assert len([i for i in pages(api, f"{API}/deleted-repositories") if i["name"] == repository]) == 1
+    assert api("POST", f"{API}/repositories/{repository}/-/restore", {}).status == 200
+    assert [item["name"] for item in pages(api, f"{API}/repositories/{repository}/-/tags")] == ["new"]
+
+
+def test_a_deleted_tag_and_a_deleted_manifest_come_back(server, api, repository):
+    digest, body = server.push_image(repository, "v1")
+    for tag in ("a", "b"):
+        server.push_manifest(repository, tag, body)
+    base = f"{API}/repositories/{repository}/-"
+    assert api("DELETE", f"{base}/tags/a").status == 200
+    assert api("DELETE", f"{base}/tags/a").codes == ["MANIFEST_UNKNOWN"]
+    assert api("DELETE", f"{base}/manifests/{digest}").status == 200
+    assert server.request("GET", f"/v2/{repository}/manifests/{digest}").status == 404
+    deleted = pages(api, f"{base}/deleted?n=1")
+    assert [(item.get("tag"), item["digest"]) for item in deleted] == [
+        ("a", digest), ("b", digest), ("v1", digest), (None, digest),
+    ]
+    assert {item["reason"] for item in deleted} == {"deleted by request"}
+    back = api("POST", f"{base}/restore", {"reference": digest})
+    assert back.status == 200 and back.json() == {"repository": repository, "tags": ["b", "v1"], "manifests": [digest]}
+    assert api("POST", f"{base}/restore", {"reference": "a"}).json()["tags"] == ["a"]
+    assert server.request("GET", f"/v2/{repository}/manifests/a").body == body
+    assert pages(api, f"{base}/deleted") == []
+    assert api("POST", f"{base}/restore", {"reference": "a"}).status == 412
+    assert api("POST", f"{base}/restore", {"reference": "never"}).codes == ["MANIFEST_UNKNOWN"]
+
+
+def test_a_deletion_can_depend_on_what_is_deleted(server, api, repository):
+    digest, _ = server.push_image(repository, "v1")
+    path = f"{API}/repositories/{repository}/-/tags/v1"
+    assert api("DELETE", path, **{"If-Match": f'"{sha256(b"other")}"'}).status == 412
+    assert api("DELETE", path, **{"If-Match": f'"{digest}"'}).status == 200
+
+
+def test_undelete_does_the_same_on_the_command_line(server, repository):
+    digest, body = server.push_image(repository, "v1")
+    assert server.request("DELETE", f"/v2/{repository}/manifests/{digest}").status == 202
+    listed = strata(server, "undelete", "--list", repository)
+    assert f"the tag v1 of {digest}, until" in listed and f"the manifest {digest}, until" in listed
+    entries = [json.loads(line) for line in strata(server, "undelete", "--json", "--list", repository).splitlines()]
+    assert [entry.get("tag") for entry in entries] == ["v1", None]
+    assert "put back the tag v1" in strata(server, "undelete", repository, "v1")
+    assert server.request("GET", f"/v2/{repository}/manifests/v1").body == body
+    assert strata(server, "undelete", "--list", repository) == ""
+    assert server.request("DELETE", f"{API}/repositories/{repository}").status == 200
+    assert f"the repository {repository}, until" in strata(server, "undelete", "--list")
+    assert json.loads(strata(server, "undelete", "--json", repository)) == {"repository": repository}
+    assert server.request("GET", f"/v2/{repository}/manifests/v1").body == body
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        ((), "Say which repository"),
+        (("--list", "a", "b"), "at most"),
+        (("UPPER",), "not a repository name"),
+        (("a", "sha256:1"), "not a digest"),
+        (("no/such",), "There is no repository no/such"),
+    ],
+)
+def test_undelete_says_what_is_wrong(server, arguments, told):
+    done = subprocess.run([BINARY, "undelete", *arguments, *server.options], capture_output=True, text=True)
+    assert done.returncode != 0 and told in done.stderr, done
+
+
+# -- Explanations
+
+
+def test_a_repository_is_told_only_its_own_reasons(server, api, repository):
+    layer = f"layer of {repository}".encode()
+    digest, _ = server.push_image(f"{repository}/a", "v1", layers=[layer], config=b'{"of":"a"}')
+    server.push_image(f"{repository}/b", "v2", layers=[layer], config=b'{"of":"b"}')
+    blob = sha256(layer)
+    everywhere = api("GET", f"{API}/explain/{blob}").json()
+    assert {link["repository"] for link in everywhere["blob"]["links"]} == {f"{repository}/a", f"{repository}/b"}
+    own = api("GET", f"{API}/repositories/{repository}/a/-/explain/{blob}").json()
+    (link,) = own["blob"]["links"]
+    assert link["repository"] == f"{repository}/a" and link["manifests"][0]["tags"] == ["v1"]
+    server.push_image(f"{repository}/c", "v1", layers=[b"other"])
+    assert api("GET", f"{API}/repositories/{repository}/c/-/explain/{blob}").codes == ["NOT_FOUND"]
+    assert api("GET", f"{API}/explain/{sha256(b'nothing at all')}").codes == ["NOT_FOUND"]
+    (manifest,) = api("GET", f"{API}/explain/{digest}").json()["manifests"]
+    assert manifest["tags"] == ["v1"] and manifest["repository"] == f"{repository}/a"
+
+
+def test_the_collector_says_how_far_behind_it_is(api):
+    status = api("GET", f"{API}/gc")
+    assert status.status == 200 and status.json()["lag"]["blobs"] >= 0
+
+
+# -- What is refused
+
+
+@pytest.mark.parametrize(
+    "method, path, code",
+    [
+        ("GET", "/repositories?n=0", "PAGINATION_NUMBER_INVALID"),
+        ("GET", "/repositories?n=x", "PAGINATION_NUMBER_INVALID"),
+        ("GET", "/repositories/UPPER", "NAME_INVALID"),
+        ("GET", "/repositories/no/such", "NAME_UNKNOWN"),
+        ("GET", "/repositories/no/such/-/tags", "NAME_UNKNOWN"),
+        ("GET", "/repositories/no/such/-/manifests?last=x", "DIGEST_INVALID"),
+        ("GET", "/repositories/no/such/-/manifests?untagged=1", "REQUEST_INVALID"),
+        ("GET", "/repositories/no/such/-/deleted?last=x", "REQUEST_INVALID"),
+        ("GET", "/repositories/no/such/-/deleted", "NAME_UNKNOWN"),
+        ("GET", "/explain/sha256:1", "DIGEST_INVALID"),
+        ("DELETE", "/repositories/no/such", "NAME_UNKNOWN"),
+        ("DELETE", "/repositories/no/such/-/tags/v1", "MANIFEST_UNKNOWN"),
+        ("DELETE", "/repositories/no/such/-/manifests/x", "DIGEST_INVALID"),
+    ],
+)
+def test_wrong_requests_are_told_what_is_wrong(api, method, path, code):
+    answer = api(method, f"{API}{path}")
+    assert 400 <= answer.status < 500 and answer.codes == [code]
+    assert answer.json()["errors"][0]["message"].endswith(".")
+
+
+@pytest.mark.parametrize("path", ["", "/", "/nothing", "/repositories/", "/repositories/a/-/", "/repositories/a/-/x"])
+def test_there_is_nothing_at_other_paths(server, path):
+    answer = server.request("GET", API + path)
+    assert answer.status == 404 and answer.codes == ["NOT_FOUND"]
+
+
+@pytest.mark.parametrize(
+    "body, told",
+    [
+        (b'{"reference":"v1","force":true}', "no field 'force'"),
+        (b'{"reference":5}', "wrong kind"),
+        (b"[]", "must be a JSON object"),
+        (b"{", "not valid JSON"),
+        (b"", "not valid JSON"),
+        (b'{"reference":"not a tag"}', "not a tag"),
+        (b'{"reference":"sha256:1"}', "not a digest"),
+    ],
+)
+def test_bodies_are_checked(server, repository, body, told):
+    server.push_image(repository, "v1")
+    answer = server.request("POST", f"{API}/repositories/{repository}/-/restore", body, JSON)
+    assert answer.status == 400 and told in answer.json()["errors"][0]["message"]
+
+
+def test_bodies_have_a_limit_and_a_media_type(server, repository):
+    path = f"{API}/repositories/{repository}/-/restore"
+    large = server.request("POST", path, b" " * 70_000, JSON)
+    assert large.status == 413 and large.codes == ["BODY_TOO_LARGE"]
+    endless = server.request("POST", path, iter([b" " * 40_000] * 3), JSON, chunked=True)
+    assert endless.status == 413
+    for headers in ({}, {"Content-Type": "text/plain"}, {"Content-Type": "application/x-www-form-urlencoded"}):
+        answer = server.request("POST", path, b"{}", headers)
+        assert answer.status == 415 and answer.codes == ["MEDIA_TYPE_UNSUPPORTED"]
+
+
+# -- The document
+
+
+VALUES = {"name": "no/such", "tag": "v1", "digest": sha256(b"x")}
+
+
+def test_every_documented_operation_is_answered_and_no_other(server, document):
+    assert document["openapi"].startswith("3.1")
+    for template, operations in document["paths"].items():
+        path = re.sub(r"\{(\w+)\}", lambda parameter: VALUES[parameter[1]], template)
+        documented = {method.upper() for method in operations}
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+            answer = server.request(method, path)
+            assert (answer.status != 405) == (method in documented), f"{method} {template}: {answer}"
+            if answer.status == 405:
+                head = {"HEAD"} if "GET" in documented else set()
+                assert set(answer.headers["allow"].split(", ")) == documented | head
+            else:
+                assert answer.status < 400 or answer.codes != ["NOT_FOUND"] or "explain" in path
+        if "GET" in documented:
+            answer = server.request("HEAD", path)
+            assert answer.status == server.request("GET", path).status and answer.body == b""
+
+
+def test_the_document_is_whole(document):
+    """Every reference leads somewhere, every schema is used and is one, every parameter of a path is described."""
+    text = json.dumps(document)
+    used = set(re.findall(r'"#/components/schemas/(\w+)"', text))
+    assert used == set(document["components"]["schemas"])
+    for schema in document["components"]["schemas"].values():
+        jsonschema.Draft202012Validator.check_schema(schema)
+    ids = [operation["operationId"] for path in document["paths"].values() for operation in path.values()]
+    assert len(ids) == len(set(ids))
+    for template, operations in document["paths"].items():
+        for operation in operations.values():
+            described = [p["name"] for p in operation["parameters"] if p["in"] == "path"]
+            assert described == re.findall(r"\{(\w+)\}", template)
+
+
+def test_the_documentation_lists_every_operation(document):
+    rows = re.findall(r"^\| ([A-Z]+) \| `([^`]+)` \| .+ \|$", (ROOT / "docs/api.md").read_text(), re.M)
+    documented = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    assert {(method, API + path) for method, path in rows} == documented
+
+
+# -- The examples of docs/api.md
+
+
+def examples(text):
+    """(command, answer) of every example, in order."""
+    for block in re.findall(r"```console\n(.*?)```", text, re.S):
+        for example in re.split(r"^\$ ", block, flags=re.M)[1:]:
+            lines = example.splitlines()
+            end = next(i for i, line in enumerate(lines) if not line.endswith("\\"))
+            yield "\n".join(lines[: end + 1]), "\n".join(lines[end + 1:])
+
+
+def is_like(found, shown):
+    """Equal, but for numbers and what the documentation leaves out with an ellipsis."""
+    if isinstance(shown, dict):
+        return isinstance(found, dict) and found.keys() == shown.keys() and all(
+            is_like(found[key], shown[key]) for key in shown
+        )
+    if isinstance(shown, list):
+        return isinstance(found, list) and len(found) == len(shown) and all(map(is_like, found, shown))
+    if isinstance(shown, str):
+        return isinstance(found, str) and bool(re.fullmatch(re.escape(shown).replace("…", ".*"), found, re.S))
+    return type(found) is type(shown) and (found == shown or not isinstance(shown, bool))
+
+
+def test_the_examples_of_the_documentation_run(fresh):
+    server = fresh()
+    for number, (name, tag) in enumerate([("team/app", "v1"), ("team/app", "v2"), ("team/web", "latest")]):
+        digest, _ = server.push_image(name, tag, config=json.dumps({"image": number}).encode())
+    text = (ROOT / "docs/api.md").read_text()
+    shown = list(examples(text))
+    assert len(shown) > 10
+    for command, answer in shown:
+        done = subprocess.run(
+            ["bash", "-c", command.replace("127.0.0.1:5000", server.host)],
+            capture_output=True, text=True, env={**os.environ, "DIGEST": digest},
+        )
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        assert is_like(json.loads(done.stdout), json.loads(answer)), f"{command}\n{done.stdout}"
