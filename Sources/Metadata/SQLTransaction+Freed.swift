@@ -26,7 +26,7 @@ extension SQLTransaction {
             links,
             {
                 """
-                SELECT count(*), sum(l.size) FROM repo_blob l WHERE l.id IN \(list: $0)
+                SELECT count(*), CAST(sum(l.size) AS bigint) FROM repo_blob l WHERE l.id IN \(list: $0)
                 AND NOT EXISTS (SELECT 1 FROM repo_blob o WHERE o.digest = l.digest AND o.repo_id <> \(repo))
                 """
             }

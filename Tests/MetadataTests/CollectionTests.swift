@@ -62,7 +62,7 @@ struct CollectionTests {
 
         /// Works off everything that is due, as the collector does.
         ///
-        /// - Parameter age: after how many days the policy deletes what is untagged; nil if never.
+        /// - Parameter age: how many days what is untagged stays; nil for ever, 0 for a day that is over.
         func collect(untagged age: Int? = nil) async throws {
             try await setUntaggedRule(days: age)
             while try await store.purgeRepository(limit: 2).hints > 0 {}
@@ -73,11 +73,18 @@ struct CollectionTests {
             #expect(try await store.violations() == [])
         }
 
-        func setUntaggedRule(days: Int?) async throws {
-            let policy = try days.map {
-                try RetentionPolicy(decoding: #"{"version":1,"rules":[{"delete":"untagged","days":\#($0)}]}"#.utf8)
+        /// - Parameter age: how many days what is untagged stays; 0 for a day that is over.
+        func setUntaggedRule(days age: Int?) async throws {
+            let policy = try age.map {
+                try RetentionPolicy(
+                    decoding: #"{"version":1,"rules":[{"delete":"untagged","days":\#(max($0, 1))}]}"#.utf8
+                )
             }
             _ = try await store.setPolicy(policy, of: .registry)
+            guard age == 0 else { return }
+            try await database.write {
+                try $0.run("UPDATE manifest SET created_at = created_at - 86400000, keep_until = keep_until - 86400000")
+            }
         }
 
         func count(_ table: StaticString) async throws -> Int64 {

@@ -14,6 +14,7 @@ struct RetentionTests {
         other = try RepositoryName(parsing: "team/other")
     }
 
+    private static let deleteAll = #"{"keep":"always","tags":["none"]},{"delete":"rest"}"#
     private static let keepNewest = #"{"keep":"last","count":1,"by":"pushed"},{"delete":"rest"}"#
 
     private func with(
@@ -54,7 +55,7 @@ struct RetentionTests {
             _ = try await images.image(["elsewhere"], "x", in: other)
             _ = try await images.image(["base", "new"], "new", in: repository)
             try await setRules(
-                #"{"keep":"always","tags":["arm","new"]},{"delete":"rest"},{"delete":"untagged","days":0}"#,
+                #"{"keep":"always","tags":["arm","new"]},{"delete":"rest"},{"delete":"untagged","days":1}"#,
                 images
             )
             let before = try await images.bytes()
@@ -78,7 +79,7 @@ struct RetentionTests {
     func overtaken(_ engine: Engine) async throws {
         try await with(engine, window: .seconds(3600)) { images in
             for tag in ["a", "b", "c"] { _ = try await images.image([tag], tag, in: repository) }
-            try await setRules(#"{"delete":"rest"}"#, images)
+            try await setRules(Self.deleteAll, images)
             let plan = try await plan(images)
             try await images.database.write {
                 try $0.run("UPDATE tag SET updated_at = updated_at + 1 WHERE name = 'a'")
@@ -93,7 +94,7 @@ struct RetentionTests {
     func superseded(_ engine: Engine) async throws {
         try await with(engine) { images in
             _ = try await images.image(["layer"], "v1", in: repository)
-            try await setRules(#"{"delete":"rest"}"#, images)
+            try await setRules(Self.deleteAll, images)
             let plan = try await plan(images)
             try await setRules(#"{"keep":"always"}"#, of: .namespace("team"), images)
             await #expect(throws: RegistryError.self) { try await images.store.apply(plan, cause: "schedule") }
@@ -175,7 +176,7 @@ struct RetentionTests {
                 try await images.store.deleteManifest(image.digest, in: repository)
             }
             #expect(try await images.tags(of: repository) == ["latest", "v1"])
-            try await setRules(#"{"delete":"rest"}"#, of: .repository(repository), images)
+            try await setRules(Self.deleteAll, of: .repository(repository), images)
             #expect(try await images.store.apply(try await plan(images), cause: "request").tags == 2)
         }
     }
@@ -207,7 +208,7 @@ struct RetentionTests {
     func versions(_ engine: Engine) async throws {
         try await with(engine) { images in
             let scope = RetentionScope.repository(repository)
-            let policy = try RetentionPolicy(decoding: #"{"version":1,"rules":[{"delete":"rest"}]}"#.utf8)
+            let policy = try RetentionPolicy(decoding: #"{"version":1,"rules":[{"keep":"always"}]}"#.utf8)
             #expect(try await images.store.setPolicy(policy, of: scope, replacing: 0).version == 1)
             await #expect(throws: RegistryError.self) {
                 try await images.store.setPolicy(policy, of: scope, replacing: 0)
@@ -300,8 +301,9 @@ private struct Images: Sendable {
     /// Of all blobs and manifests.
     func bytes() async throws -> Int64 {
         try await database.read { db in
-            let blobs = try db.run("SELECT sum(size) FROM blob").first?.optionalInt(0) ?? 0
-            return blobs + (try db.run("SELECT sum(length(payload)) FROM manifest").first?.optionalInt(0) ?? 0)
+            let blobs = try db.run("SELECT CAST(sum(size) AS bigint) FROM blob").first?.optionalInt(0) ?? 0
+            return blobs
+                + (try db.run("SELECT CAST(sum(length(payload)) AS bigint) FROM manifest").first?.optionalInt(0) ?? 0)
         }
     }
 
