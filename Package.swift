@@ -57,7 +57,7 @@ let package = Package(
         .target(
             name: "RegistryCore",
             dependencies: [
-                "OCI", "Telemetry", "Metadata", "BlobStorage", "Access", "CLibCrypto",
+                "OCI", "Telemetry", "Retention", "Metadata", "BlobStorage", "Access", "CLibCrypto",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "Logging", package: "swift-log"),
             ]
@@ -86,7 +86,7 @@ let package = Package(
         .target(
             name: "HTTPAPI",
             dependencies: [
-                "HTTPSyntax", "OCI", "Telemetry", "Metadata", "BlobStorage", "Access", "RegistryCore",
+                "HTTPSyntax", "OCI", "Telemetry", "Retention", "Metadata", "BlobStorage", "Access", "RegistryCore",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),

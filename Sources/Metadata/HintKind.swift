@@ -27,7 +27,7 @@ extension SQLTransaction {
     func hint(_ kind: HintKind, _ dues: [(ref: Int64, at: Int64)], _ sentence: Sentence? = nil) throws {
         let reason = sentence.map { $0.reason.sqlValue } ?? .null(.text)
         let since = sentence.map { $0.since.sqlValue } ?? .null(.integer)
-        try inBatches(dues) { some in
+        try startInBatches(dues) { some in
             """
             INSERT INTO gc_hint (kind, due_at, ref, reason, since)
             VALUES \(rows: some.map { [kind.rawValue.sqlValue, $0.at.sqlValue, $0.ref.sqlValue, reason, since] })
@@ -36,7 +36,7 @@ extension SQLTransaction {
     }
 
     func hint(blobs: [Digest], dueIn delay: Int64) throws {
-        try inBatches(blobs) { some in
+        try startInBatches(blobs) { some in
             """
             INSERT INTO gc_hint (kind, due_at, digest)
             VALUES \(rows: some.map { [HintKind.blob.rawValue.sqlValue, (now + delay).sqlValue, $0.sqlValue] })
@@ -61,7 +61,7 @@ extension SQLTransaction {
 
     /// Hints are claimed and dropped in one transaction: a collector that dies in between has done nothing.
     func drop(hints: [Int64]) throws {
-        try inBatches(hints) { "DELETE FROM gc_hint WHERE id IN \(list: $0)" }
+        try startInBatches(hints) { "DELETE FROM gc_hint WHERE id IN \(list: $0)" }
     }
 }
 

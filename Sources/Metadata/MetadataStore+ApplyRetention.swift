@@ -77,13 +77,15 @@ extension MetadataStore {
         return try await database.write { db in
             // Tags before manifests, and both in the order of their names, as pushes lock them.
             let locked = try tags.filter { try db.lockUnchanged($0, in: plan.repo) }
-            try db.checkPolicies(of: plan)
             let unchanged = try locked.filter { try !db.wasPulled($0, in: plan.repo) }
             let manifests = Dictionary(grouping: unchanged) { $0.facts.digest }.sorted { $0.key < $1.key }
+            for (_, tags) in manifests {
+                // Against pushes that name it: whoever comes later sees what is said of it here.
+                try db.run("SELECT id FROM manifest WHERE id = \(tags[0].manifest) \(lock: .update)")
+            }
+            try db.checkPolicies(of: plan)
             for (digest, tags) in manifests {
                 let id = tags[0].manifest
-                // Against pushes that name it: whoever comes later sees what is said of it here.
-                try db.run("SELECT id FROM manifest WHERE id = \(id) \(lock: .update)")
                 for tag in tags {
                     let rows = try db.run(
                         """
@@ -183,7 +185,7 @@ extension SQLTransaction {
 
     fileprivate func checkPolicies(of plan: RetentionPlan) throws {
         let policies = try policies(applyingTo: plan.repository)
-        guard Set(policies) == Set(plan.policies), Set(try holds(in: plan.repo)) == Set(plan.holds) else {
+        guard Set(policies) == Set(plan.policies), Set(try lockHolds(in: plan.repo)) == Set(plan.holds) else {
             throw RegistryError(
                 .preconditionFailed,
                 "The policies or the holds of \(plan.repository) have changed since the plan was made; make a new one."

@@ -52,7 +52,7 @@ typealias UploadBatcher = Batcher<FinishedUpload, Bool>
 extension SQLTransaction {
     /// Everywhere in the order of names and digests, so that two batches with the same blobs cannot wait for each other.
     fileprivate func commit(_ uploads: [FinishedUpload], _ promises: Promises) throws -> [Result<Bool, any Error>] {
-        try inBatches(uploads.compactMap(\.session)) { "DELETE FROM upload_session WHERE id IN \(list: $0)" }
+        try startInBatches(uploads.compactMap(\.session)) { "DELETE FROM upload_session WHERE id IN \(list: $0)" }
         let taken = Set(
             try inBatches(uploads.compactMap(\.key)) {
                 "DELETE FROM object_trash WHERE skey IN \(list: $0) AND claimed_until IS NULL RETURNING skey"
@@ -79,7 +79,7 @@ extension SQLTransaction {
 
     /// Makes the blobs exist and stay until the transaction ends.
     private func makeBlobs(_ digests: [Digest], _ sizes: [Digest: Int64]) throws {
-        try inBatches(digests) { some in
+        try startInBatches(digests) { some in
             """
             INSERT INTO blob (digest, size, created_at)
             VALUES \(rows: some.map { [$0.sqlValue, (sizes[$0] ?? 0).sqlValue, now.sqlValue] })
@@ -144,7 +144,7 @@ extension SQLTransaction {
     /// - Parameter claim: for how long they are the caller's to delete, if it wants to do so at once.
     func retire(_ keys: [[UInt8]], for delay: Int64, claimedFor claim: Int64? = nil) throws {
         let claimed = claim.map { (now + $0).sqlValue } ?? .null(.integer)
-        try inBatches(keys) { some in
+        try startInBatches(keys) { some in
             """
             INSERT INTO object_trash (skey, delete_after, claimed_until)
             VALUES \(rows: some.map { [$0.sqlValue, (now + delay).sqlValue, claimed] })
@@ -174,7 +174,7 @@ extension SQLTransaction {
         var known = try repositoryIDs(wanted)
         let missing = wanted.filter { known[$0] == nil }
         guard !missing.isEmpty else { return known }
-        try inBatches(missing) { some in
+        try startInBatches(missing) { some in
             """
             INSERT INTO repository (name, created_at) VALUES \(rows: some.map { [$0.sqlValue, now.sqlValue] })
             ON CONFLICT (name) DO NOTHING

@@ -1,4 +1,5 @@
 package import OCI
+import Retention
 import SQLStore
 
 /// Why something is alive, or since when it is not. Times are milliseconds since 1970.
@@ -110,15 +111,15 @@ extension SQLTransaction {
             ORDER BY r.name LIMIT \(limit)
             """
         ).map { row in
-            Explanation.LiveManifest(
+            let tags = try tags(of: row.int(0))
+            let holds = try holds(in: row.int(3)).filter { $0.isOn(digest, try tags.map { try Tag(parsing: $0) }) }
+            return Explanation.LiveManifest(
                 repository: row.text(1),
                 keepUntil: row.int(2),
-                tags: try tags(of: row.int(0)),
+                tags: tags,
                 indexes: try indexes(listing: row.int(0)).map { try named($0) },
                 subject: row.isNull(4) ? nil : "\(row.digest(4))",
-                holds: try run(
-                    "SELECT kind, reason FROM retention_hold WHERE repo_id = \(row.int(3)) AND subject = \("\(digest)")"
-                ).map { "\($0.text(0)): \($0.text(1))" }
+                holds: holds.map(\.description)
             )
         }
     }

@@ -60,7 +60,7 @@ extension MetadataStore {
     /// Removes a tag; the manifest stays.
     ///
     /// - Returns: until when it can be put back for certain. Milliseconds since 1970.
-    /// - Throws: ``RegistryError`` `.manifestUnknown`, `.preconditionFailed`.
+    /// - Throws: ``RegistryError`` `.manifestUnknown`, `.preconditionFailed`; `.denied` while a hold is on it.
     @discardableResult
     package func deleteTag(
         _ tag: Tag,
@@ -77,6 +77,7 @@ extension MetadataStore {
             if let rule = try db.immutability(of: repository).rule(for: tag) {
                 throw RegistryError.immutable(tag, by: rule, "deleted")
             }
+            try db.checkHolds(on: tag, of: digest, in: repo)
             let tags = try db.run(
                 "DELETE FROM tag WHERE repo_id = \(repo) AND name = \(tag) RETURNING repo_id, name, updated_at"
             )
@@ -92,7 +93,8 @@ extension MetadataStore {
     /// Removes a manifest and the tags that name it. Indexes that list it stay, and list it as missing.
     ///
     /// - Returns: until when it can be put back for certain. Milliseconds since 1970.
-    /// - Throws: ``RegistryError`` `.manifestUnknown`, `.preconditionFailed`.
+    /// - Throws: ``RegistryError`` `.manifestUnknown`, `.preconditionFailed`; `.denied` while a hold is on it, on a tag that
+    ///   names it, or on an index that it is part of.
     @discardableResult
     package func deleteManifest(
         _ digest: Digest,
@@ -110,7 +112,7 @@ extension MetadataStore {
             )
             let rows = try db.run(
                 """
-                SELECT m.id FROM manifest m JOIN repository r ON r.id = m.repo_id
+                SELECT m.id, m.repo_id FROM manifest m JOIN repository r ON r.id = m.repo_id
                 WHERE r.name = \(repository) AND m.digest = \(digest) \(lock: .update, of: "m")
                 """
             )
@@ -118,7 +120,8 @@ extension MetadataStore {
             guard let id = rows.first?.int(0) else {
                 throw RegistryError.manifestUnknown(.digest(digest), in: repository)
             }
-            // A later statement than the lock: tags that were made meanwhile go too.
+            // Later statements than the lock: tags that were made meanwhile go, or are held, too.
+            try db.checkHolds(onManifest: id, in: rows[0].int(1))
             let tags = try db.run("DELETE FROM tag WHERE manifest_id = \(id) RETURNING repo_id, name, updated_at")
             try db.checkDeletion(of: tags, in: repository)
             try db.remember(tags, of: digest, keepingFor: window, reason: Self.requested)
@@ -130,7 +133,7 @@ extension MetadataStore {
 }
 
 extension RegistryError {
-    fileprivate static func manifestUnknown(_ reference: Reference, in repository: RepositoryName) -> RegistryError {
+    static func manifestUnknown(_ reference: Reference, in repository: RepositoryName) -> RegistryError {
         RegistryError(
             .manifestUnknown,
             "The repository \(repository) has no manifest \(reference).",
@@ -176,9 +179,7 @@ extension SQLTransaction {
     /// The row of the manifest that a tag names, which it names until the transaction ends; nil if there is no tag.
     ///
     /// Nothing is joined: a tag that moves while its lock is waited for would then seem to be gone.
-    func lockTag(_ tag: Tag, in repo: Int64) throws -> Int64? {
-        try run("SELECT manifest_id FROM tag WHERE repo_id = \(repo) AND name = \(tag) \(lock: .update)").first?.int(0)
-    }
+    func lockTag(_ tag: Tag, in repo: Int64) throws -> Int64? { try run(.lockedTag(tag, in: repo)).first?.int(0) }
 
     /// - Parameter tags: rows that a transaction deletes, which an error undoes: repository, name.
     /// - Throws: ``RegistryError`` `.denied` if a policy says that one of them stays.
@@ -212,5 +213,12 @@ extension SQLTransaction {
     /// Whether a tag or an index names a manifest.
     func isNamed(manifest id: Int64) throws -> Bool {
         try !run(.name(ofManifest: id)).isEmpty
+    }
+}
+
+extension Query {
+    /// What ``SQLTransaction/lockTag(_:in:)`` asks.
+    static func lockedTag(_ tag: Tag, in repo: Int64) -> Query {
+        "SELECT manifest_id FROM tag WHERE repo_id = \(repo) AND name = \(tag) \(lock: .update)"
     }
 }

@@ -121,18 +121,6 @@ extension SQLTransaction {
     func immutability(of repository: RepositoryName) throws -> Immutability {
         Immutability(policies: try policies(applyingTo: repository))
     }
-
-    /// What must be kept in a repository whatever a policy says.
-    func holds(in repo: Int64) throws -> [RetentionHold] {
-        try run("SELECT subject, kind, reason FROM retention_hold WHERE repo_id = \(repo)").map {
-            RetentionHold(
-                // A kind of a later version of this program holds, too.
-                kind: RetentionHold.Kind(rawValue: $0.text(1)) ?? .legal,
-                subject: try RetentionHold.Subject(parsing: $0.text(0)),
-                reason: $0.text(2)
-            )
-        }
-    }
 }
 
 extension ScopedPolicy {

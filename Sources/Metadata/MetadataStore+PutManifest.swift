@@ -33,20 +33,23 @@ extension MetadataStore {
     /// Stores a manifest, its edges and its tags in one transaction. The same bytes again change nothing but the tags.
     ///
     /// - Throws: ``RegistryError`` `.manifestBlobUnknown` with one entry for each missing blob or child,
-    ///   `.sizeInvalid` where a descriptor's size is not the blob's, `.preconditionFailed`.
+    ///   `.sizeInvalid` where a descriptor's size is not the blob's, `.preconditionFailed`; `.denied` if a legal hold is on a
+    ///   tag that would move.
     package func put(_ push: ManifestPush, in repository: RepositoryName) async throws {
         let promises = promises
         try await database.write { db in
+            let types = try db.startMediaTypes(of: push.manifest)
             let repo = try db.makeRepository(repository)
             // Tags before manifests, as whoever else locks both; and in the order of names, so that two pushes of the same
             // tags cannot wait for each other.
-            let tags = try push.tags.sorted { $0.text < $1.text }.map { tag in
-                (tag: tag, old: try db.lockTag(tag, in: repo))
+            let locks = try push.tags.sorted { $0.text < $1.text }.map { tag in
+                (tag: tag, found: try db.start(.lockedTag(tag, in: repo)))
             }
             let links = try db.lockBlobs(of: push.manifest, in: repo)
             let children = try db.lockChildren(of: push, in: repo)
+            let tags = try locks.map { (tag: $0.tag, old: try db.rows(of: $0.found).first?.int(0)) }
             if push.tags.isEmpty { try db.check(push, in: repo) }
-            let (id, isNew) = try db.insert(push.manifest, in: repo, promises)
+            let (id, isNew) = try db.insert(push.manifest, in: repo, as: types, promises)
             if isNew { try db.insertEdges(from: id, of: push.manifest, in: repo, links: links, children: children) }
             try db.revive((isNew ? [] : [id]) + children.values.sorted())
             for (tag, old) in tags {
@@ -59,6 +62,8 @@ extension MetadataStore {
 }
 
 extension Query {
+    fileprivate static func mediaTypeID(_ name: String) -> Query { "SELECT id FROM media_type WHERE name = \(name)" }
+
     /// The links of blobs, locked against collection.
     static func links(to digests: [Digest], in repo: Int64) -> Query {
         """
@@ -66,6 +71,12 @@ extension Query {
         ORDER BY digest \(lock: .keyShare)
         """
     }
+}
+
+/// The ids of a manifest's media types, as far as those are known, asked for together with what comes next.
+struct StartedMediaTypes {
+    fileprivate let own: StartedQuery
+    fileprivate let artifact: StartedQuery?
 }
 
 extension SQLTransaction {
@@ -130,9 +141,14 @@ extension SQLTransaction {
 
     /// - Returns: the row's id and whether it is new. An old row keeps its bytes and its media type: they are what its
     ///   digest was first pushed as.
-    func insert(_ manifest: Manifest, in repo: Int64, _ promises: Promises) throws -> (Int64, isNew: Bool) {
-        let type = try mediaTypeID(manifest.mediaType)
-        let artifactType = try manifest.artifactType.map { try mediaTypeID($0) }
+    func insert(
+        _ manifest: Manifest,
+        in repo: Int64,
+        as types: StartedMediaTypes,
+        _ promises: Promises
+    ) throws -> (Int64, isNew: Bool) {
+        let type = try mediaTypeID(manifest.mediaType, types.own)
+        let artifactType = try manifest.artifactType.map { try mediaTypeID($0, types.artifact) }
         let inserted = try run(
             """
             INSERT INTO manifest (repo_id, digest, media_type_id, artifact_type_id, subject, created_at, keep_until, payload)
@@ -156,17 +172,22 @@ extension SQLTransaction {
             )
         }
         if row.int(1) < now + promises.window {
-            try run("UPDATE manifest SET keep_until = \(now + promises.lease) WHERE id = \(row.int(0))")
+            try start("UPDATE manifest SET keep_until = \(now + promises.lease) WHERE id = \(row.int(0))")
         }
         return (row.int(0), false)
     }
 
-    private func mediaTypeID(_ name: String) throws -> Int64 {
-        if let id = try run("SELECT id FROM media_type WHERE name = \(name)").first?.int(0) { return id }
-        try run("INSERT INTO media_type (name) VALUES (\(name)) ON CONFLICT (name) DO NOTHING")
-        guard let id = try run("SELECT id FROM media_type WHERE name = \(name)").first?.int(0) else {
-            throw SQLError.conflict
-        }
+    func startMediaTypes(of manifest: Manifest) throws -> StartedMediaTypes {
+        StartedMediaTypes(
+            own: try start(.mediaTypeID(manifest.mediaType)),
+            artifact: try manifest.artifactType.map { try start(.mediaTypeID($0)) }
+        )
+    }
+
+    private func mediaTypeID(_ name: String, _ started: StartedQuery?) throws -> Int64 {
+        if let id = try started.flatMap({ try rows(of: $0).first?.int(0) }) { return id }
+        try start("INSERT INTO media_type (name) VALUES (\(name)) ON CONFLICT (name) DO NOTHING")
+        guard let id = try run(.mediaTypeID(name)).first?.int(0) else { throw SQLError.conflict }
         return id
     }
 
@@ -177,10 +198,10 @@ extension SQLTransaction {
         links: [Int64],
         children: [Digest: Int64]
     ) throws {
-        try inBatches(links.sorted()) { some in
+        try startInBatches(links.sorted()) { some in
             "INSERT INTO manifest_blob (manifest_id, link_id) VALUES \(rows: some.map { [id.sqlValue, $0.sqlValue] })"
         }
-        try inBatches(Array(manifest.children.enumerated())) { some in
+        try startInBatches(Array(manifest.children.enumerated())) { some in
             """
             INSERT INTO manifest_child (parent_id, position, repo_id, child_id, child_digest)
             VALUES \(rows: some.map { position, child in
@@ -190,7 +211,7 @@ extension SQLTransaction {
             """
         }
         // Indexes that listed this manifest before it was here.
-        try run(
+        try start(
             """
             UPDATE manifest_child SET child_id = \(id)
             WHERE repo_id = \(repo) AND child_digest = \(manifest.digest) AND child_id IS NULL
@@ -218,7 +239,8 @@ extension SQLTransaction {
         // Checked on the locked row, or on the absence that the insertion below insists on.
         if condition != .none { try condition.check(try old.flatMap { try digest(ofManifest: $0) }, tag.text) }
         if let old {
-            try run(
+            if old != id { try checkHolds(onMoving: tag, from: old, in: repo) }
+            try start(
                 """
                 UPDATE tag SET manifest_id = \(id), updated_at = \(now), expires_at = NULL
                 WHERE repo_id = \(repo) AND name = \(tag)

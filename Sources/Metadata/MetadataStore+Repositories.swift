@@ -6,18 +6,15 @@ extension MetadataStore {
     /// nothing refers to, once it can no longer be put back.
     ///
     /// - Returns: until when it can be put back. Milliseconds since 1970.
-    /// - Throws: ``RegistryError`` `.nameUnknown`; `.denied` while a legal hold is on something in it.
+    /// - Throws: ``RegistryError`` `.nameUnknown`; `.denied` while a hold is on something in it.
     @discardableResult
     package func deleteRepository(_ name: RepositoryName) async throws -> Int64 {
         let window = promises.window
         return try await database.write { db in
             let rows = try db.run("SELECT id, created_at FROM repository WHERE name = \(name) \(lock: .update)")
             guard let row = rows.first else { throw RegistryError.nameUnknown(name) }
-            let holds = try db.run(
-                "SELECT subject, reason FROM retention_hold WHERE repo_id = \(row.int(0)) AND kind = 'legal' LIMIT 1"
-            )
-            if let hold = holds.first {
-                throw RegistryError(.denied, "A legal hold is on \(hold.text(0)): \(hold.text(1)). Release it first.")
+            if let hold = try db.holds(in: row.int(0)).first {
+                throw RegistryError.held("the repository \(name) cannot be deleted", by: hold)
             }
             try db.run("DELETE FROM repository WHERE id = \(row.int(0))")
             try db.run(

@@ -117,7 +117,7 @@ extension SQLTransaction {
         let push = ManifestPush(manifest: manifest, tags: [], condition: .none, allowsSparseIndex: true)
         let links = try lockBlobs(of: manifest, in: repo)
         let children = try lockChildren(of: push, in: repo)
-        let (id, isNew) = try insert(manifest, in: repo, promises)
+        let (id, isNew) = try insert(manifest, in: repo, as: startMediaTypes(of: manifest), promises)
         if isNew { try insertEdges(from: id, of: manifest, in: repo, links: links, children: children) }
         try revive(children.values.sorted())
         try run("DELETE FROM deleted_manifest WHERE repo_id = \(repo) AND digest = \(digest)")

@@ -11,7 +11,7 @@ extension SQLTransaction {
     ///   - window: how long they can be put back for certain.
     func remember(_ tags: [SQLRow], of digest: Digest, keepingFor window: Int64, reason: String) throws {
         for tag in tags { try forgetPulls(of: tag.text(1), in: tag.int(0)) }
-        try inBatches(tags) { some in
+        try startInBatches(tags) { some in
             """
             INSERT INTO deleted_tag (repo_id, name, digest, updated_at, deleted_at, restorable_until, reason)
             VALUES \(rows: some.map {
@@ -43,7 +43,7 @@ extension SQLTransaction {
 
     /// A tag or an index let go of a manifest: it stays for the window, then a collector looks.
     func release(manifest id: Int64, keepingFor window: Int64) throws {
-        try run("UPDATE manifest SET keep_until = \(now + window) WHERE id = \(id) AND keep_until < \(now + window)")
+        try start("UPDATE manifest SET keep_until = \(now + window) WHERE id = \(id) AND keep_until < \(now + window)")
         try hint(.manifest, [id], dueIn: window)
     }
 
@@ -56,7 +56,7 @@ extension SQLTransaction {
             ORDER BY id \(lock: .noKeyUpdate)
             """
         ).map { $0.int(0) }
-        try inBatches(links) {
+        try startInBatches(links) {
             """
             UPDATE repo_blob SET lease_until = \(now + window) WHERE id IN \(list: $0) AND lease_until < \(now + window)
             """
@@ -66,7 +66,7 @@ extension SQLTransaction {
             "SELECT DISTINCT child_id FROM manifest_child WHERE parent_id = \(id) AND child_id IS NOT NULL ORDER BY child_id"
         )
         for child in children { try release(manifest: child.int(0), keepingFor: childrenFor) }
-        try run("DELETE FROM manifest_blob WHERE manifest_id = \(id)")
-        try run("DELETE FROM manifest_child WHERE parent_id = \(id)")
+        try start("DELETE FROM manifest_blob WHERE manifest_id = \(id)")
+        try start("DELETE FROM manifest_child WHERE parent_id = \(id)")
     }
 }

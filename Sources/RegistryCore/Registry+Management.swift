@@ -1,6 +1,7 @@
 package import Access
 package import Metadata
 package import OCI
+package import Retention
 
 // What those who look after repositories see and do. Every operation takes the grant that it needs.
 
@@ -60,6 +61,20 @@ extension Registry {
     /// - Throws: ``RegistryError`` `.manifestUnknown`, `.manifestBlobUnknown`, `.preconditionFailed`.
     package func restore(_ reference: Reference, with grant: Grant<Delete>) async throws -> Restored {
         try await metadata.restore(reference, in: grant.repository)
+    }
+
+    package func holds(after last: Int64, limit: Int, with grant: Grant<Pull>) async throws -> Page<StoredHold> {
+        Page(try await metadata.holds(in: grant.repository, after: last, limit: limit + 1), limit: limit)
+    }
+
+    /// - Throws: ``RegistryError`` `.nameUnknown`, `.manifestUnknown`, `.denied`.
+    package func setHold(_ hold: RetentionHold, with grant: Grant<Administer>) async throws -> StoredHold {
+        try await metadata.setHold(hold, in: grant.repository)
+    }
+
+    /// - Throws: ``RegistryError`` `.nameUnknown`, `.notFound`.
+    package func releaseHold(_ id: Int64, with grant: Grant<Administer>) async throws {
+        try await metadata.releaseHold(id, in: grant.repository)
     }
 
     package func explain(_ digest: Digest, with grant: Grant<Pull>) async throws -> Explanation {

@@ -36,12 +36,28 @@ package protocol SQLTransaction {
     @discardableResult
     func run(_ query: Query) throws -> [SQLRow]
 
+    /// Begins a query whose rows are asked for later or not at all. A server at a distance is told of it together with the
+    /// next query that is run, or with the commit: both cost one way there and back. Everything is run in the order of the
+    /// program, and what it throws is thrown at the latest before the commit.
+    @discardableResult
+    func start(_ query: Query) throws -> StartedQuery
+
+    /// The rows of a query that was started, to be asked for once.
+    func rows(of query: StartedQuery) throws -> [SQLRow]
+
     /// The texts in the only column of a query's rows, joined: for long lists of names, where a row for each would cost
     /// several times as much.
     func texts(_ query: Query, joinedBy separator: String) throws -> (count: Int, joined: String)
 
-    /// Rows that the last INSERT, UPDATE or DELETE changed.
+    /// Rows that the last INSERT, UPDATE or DELETE changed that was run, not only started.
     var changes: Int { get }
+}
+
+/// Stands for the rows of a query until they are asked for.
+package enum StartedQuery: Sendable {
+    case answered([SQLRow])
+    /// Its number within the transaction.
+    case pending(Int)
 }
 
 extension SQLTransaction {
@@ -50,15 +66,28 @@ extension SQLTransaction {
     /// - Returns: the rows of all batches.
     @discardableResult
     package func inBatches<Item>(_ items: [Item], _ query: ([Item]) -> Query) throws -> [SQLRow] {
-        var rows: [SQLRow] = []
+        let queries = batches(of: items).map(query)
+        guard let last = queries.last else { return [] }
+        let started = try queries.dropLast().map { try start($0) }
+        let rows = try run(last)
+        return try started.flatMap { try self.rows(of: $0) } + rows
+    }
+
+    /// The same for a query whose rows nobody needs.
+    package func startInBatches<Item>(_ items: [Item], _ query: ([Item]) -> Query) throws {
+        for some in batches(of: items) { try start(query(some)) }
+    }
+
+    private func batches<Item>(of items: [Item]) -> [[Item]] {
+        var batches: [[Item]] = []
         var start = 0
         while start < items.count {
             var size = 256
             while size > items.count - start { size /= 2 }
-            rows += try run(query(Array(items[start..<start + size])))
+            batches.append(Array(items[start..<start + size]))
             start += size
         }
-        return rows
+        return batches
     }
 }
 

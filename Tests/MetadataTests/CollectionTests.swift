@@ -370,6 +370,24 @@ struct CollectionTests {
         }
     }
 
+    @Test("keeps what a hold is on, and looks again when it is released", arguments: Engine.available)
+    func holds(_ engine: Engine) async throws {
+        try await with(engine) { fixture in
+            for blob in ["config", "layer"] { _ = try await fixture.upload(blob, to: repository) }
+            let image = try fixture.image("config", ["layer"])
+            try await fixture.push(image, nil, to: repository)
+            let hold = try await fixture.store.setHold(
+                RetentionHold(kind: .inUse, subject: .digest(image.digest), reason: "runs"),
+                in: repository
+            )
+            try await fixture.collect(untagged: 0)
+            #expect(try await fixture.count("manifest") == 1)
+            try await fixture.store.releaseHold(hold.id, in: repository)
+            try await fixture.collect(untagged: 0)
+            #expect(try await fixture.count("manifest") == 0)
+        }
+    }
+
     @Test("ends abandoned uploads and gives their keys to whoever deletes them", arguments: Engine.available)
     func sessions(_ engine: Engine) async throws {
         let promises = Promises(lease: .zero, window: .zero, upload: .zero, blobDelay: .zero, trash: .zero)

@@ -1,6 +1,7 @@
 import Logging
 import Metadata
 import OCI
+import Retention
 import SQLStore
 import Synchronization
 import Testing
@@ -178,6 +179,68 @@ struct QueryLockTests {
         #expect(try await scene.target("v2") == nil)
         #expect(try await scene.store.violations() == [])
         #expect(scene.retried.count == 0)
+    }
+
+    @Test("a hold on tags waits for the deletion of one under way, and is on those that are left")
+    func deletionThenHold() async throws {
+        let scene = try await Scene()
+        try await scene.upload(["config", "layer"])
+        try await scene.push(try scene.image("config", ["layer"]), "v1")
+        try await scene.hold("gc_hint")
+        async let deletion = scene.store.deleteTag(try Tag(parsing: "v1"), in: scene.repository)
+        try await scene.observer.waitUntilBlocked(count: 1)
+        async let hold = scene.store.setHold(try Self.hold(on: "v*"), in: scene.repository)
+        try await scene.observer.waitUntilBlocked(count: 2)
+        try await scene.letGo()
+        _ = try await deletion
+        #expect(try await hold.hold.reason == "case 7")
+        #expect(try await scene.target("v1") == nil)
+        #expect(scene.retried.count == 0)
+    }
+
+    @Test("a deletion waits for a hold that is being set, and is refused", arguments: ["v*", "the digest"])
+    func holdThenDeletion(_ subject: String) async throws {
+        let scene = try await Scene()
+        try await scene.upload(["config", "layer"])
+        let image = try scene.image("config", ["layer"])
+        try await scene.push(image, "v1")
+        try await scene.hold("retention_hold")
+        let hold = try Self.hold(on: subject == "v*" ? subject : "\(image.digest)")
+        async let setting = scene.store.setHold(hold, in: scene.repository)
+        try await scene.observer.waitUntilBlocked(count: 1)
+        async let refusal = scene.refusal { try await scene.store.deleteManifest(image.digest, in: scene.repository) }
+        try await scene.observer.waitUntilBlocked(count: 2)
+        async let other = scene.refusal { try await scene.store.deleteRepository(scene.repository) }
+        try await scene.observer.waitUntilBlocked(count: 3)
+        try await scene.letGo()
+        _ = try await setting
+        #expect(try await refusal == .denied)
+        #expect(try await other == .denied)
+        #expect(try await scene.target("v1") == image.digest)
+        #expect(scene.retried.count == 0)
+    }
+
+    @Test("there is no hold on a manifest whose deletion is under way")
+    func deletionThenHoldOnManifest() async throws {
+        let scene = try await Scene()
+        try await scene.upload(["config", "layer"])
+        let image = try scene.image("config", ["layer"])
+        try await scene.push(image, "v1")
+        try await scene.hold("gc_hint")
+        async let deletion = scene.store.deleteManifest(image.digest, in: scene.repository)
+        try await scene.observer.waitUntilBlocked(count: 1)
+        async let refusal = scene.refusal {
+            _ = try await scene.store.setHold(try Self.hold(on: "\(image.digest)"), in: scene.repository)
+        }
+        try await scene.observer.waitUntilBlocked(count: 2)
+        try await scene.letGo()
+        _ = try await deletion
+        #expect(try await refusal == .manifestUnknown)
+        #expect(scene.retried.count == 0)
+    }
+
+    private static func hold(on subject: String) throws -> RetentionHold {
+        RetentionHold(kind: .legal, subject: try .init(parsing: subject), reason: "case 7")
     }
 
     @Test("a tag moves away from a manifest while that is deleted, without a deadlock")

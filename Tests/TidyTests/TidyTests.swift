@@ -57,12 +57,14 @@ struct TidyTests {
     private static let layers: [String: Set<String>] = [
         "HTTPSyntax": [], "OCI": ["HTTPSyntax"], "Retention": ["OCI"],
         "Telemetry": [], "LoadGenerator": [], "SQLStore": [],
-        "Metadata": ["OCI", "SQLStore"],
+        "Metadata": ["OCI", "SQLStore", "Retention"],
         "BlobStorage": ["OCI"],
-        "Access": ["OCI"], "RegistryCore": ["OCI", "Telemetry", "Metadata", "BlobStorage", "Access"],
+        "Access": ["OCI"], "RegistryCore": ["OCI", "Telemetry", "Retention", "Metadata", "BlobStorage", "Access"],
         "Housekeeping": ["OCI", "Telemetry", "Metadata", "BlobStorage"],
         "Importing": ["HTTPSyntax", "OCI", "Metadata", "BlobStorage", "Access", "RegistryCore"],
-        "HTTPAPI": ["HTTPSyntax", "OCI", "Telemetry", "Metadata", "BlobStorage", "Access", "RegistryCore"],
+        "HTTPAPI": [
+            "HTTPSyntax", "OCI", "Telemetry", "Retention", "Metadata", "BlobStorage", "Access", "RegistryCore",
+        ],
     ]
 
     @Test("imports only the layers below that its target names", arguments: sources)

@@ -35,10 +35,12 @@ enum APIDocument {
     }
 
     private static func operation(_ operation: ManagementOperation) -> JSONValue {
-        let schema =
-            operation.isList ? APISchemas.page(of: operation.answer) : APISchemas.reference(to: operation.answer)
+        var done: [String: JSONValue] = ["description": "Done."]
+        done["content"] = operation.answer.map {
+            json(operation.isList ? APISchemas.page(of: $0) : APISchemas.reference(to: $0))
+        }
         var responses: [String: JSONValue] = [
-            "\(operation.status)": ["description": "Done.", "content": json(schema)],
+            "\(operation.status)": .object(done),
             "default": ["description": "The server failed.", "content": json(APISchemas.reference(to: "Errors"))],
         ]
         for status in operation.errors {
@@ -82,6 +84,7 @@ enum APIDocument {
         switch name {
         case "name": "The name of a repository; its slashes may stand as they are."
         case "tag": "A tag."
+        case "id": "The id of a hold."
         default: "A digest, such as sha256:…"
         }
     }
@@ -89,7 +92,7 @@ enum APIDocument {
     private static func meaning(of status: Int) -> String {
         switch status {
         case 400: "Something in the request is not well formed."
-        case 403: "A hold is on it."
+        case 403: "A hold is on it, or there are too many of them."
         case 404: "There is no such thing."
         case 412: "Things are not as the request requires; nothing was changed."
         case 413: "The body is too large."

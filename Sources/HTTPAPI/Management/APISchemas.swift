@@ -28,6 +28,11 @@ enum APISchemas {
         ),
         "Restoration": closed(object([:], optional: ["reference": reference])),
         "Restored": object(["repository": name], optional: ["tags": list(text), "manifests": list(digest)]),
+        "HoldRequest": closed(object(["subject": subject, "kind": kind, "reason": reason])),
+        "Hold": object([
+            "id": integer("What it is released by."), "subject": subject, "kind": kind, "reason": reason,
+            "createdAt": time,
+        ]),
         "Explanation": explanation,
         "Named": object(["digest": digest, "tags": list(text), "indexes": list(digest)]),
         "CollectionStatus": object([
@@ -96,6 +101,11 @@ enum APISchemas {
     private static let time: JSONValue = [
         "type": "integer", "format": "int64", "description": "Milliseconds since 1970, UTC.",
     ]
+    private static let subject: JSONValue = [
+        "type": "string", "description": "The digest of a manifest, or a pattern of tags as in retention policies.",
+    ]
+    private static let kind: JSONValue = ["type": "string", "enum": ["legal", "in-use"]]
+    private static let reason: JSONValue = ["type": "string", "minLength": 1, "maxLength": 500]
     private static let named = reference(to: "Named")
 
     private static func integer(_ description: String) -> JSONValue {

@@ -11,13 +11,14 @@ struct ManagementOperation: Sendable {
     /// The name of the schema of the request's body.
     var body: String?
     var status = 200
-    /// The name of the schema of the answer; of its items, if it is a list.
-    let answer: String
+    /// The name of the schema of the answer; of its items, if it is a list. Nil if the answer has no body.
+    let answer: String?
     var isList = false
     /// The statuses of the errors that are its own.
     var errors: [Int] = []
 
-    static let all = repositoryOperations + contentOperations + deletedOperations + collectionOperations
+    static let all =
+        repositoryOperations + contentOperations + deletedOperations + holdOperations + collectionOperations
 
     private static func list(
         _ path: ManagementPath,
@@ -113,6 +114,23 @@ struct ManagementOperation: Sendable {
             answer: "Restored",
             errors: [400, 404, 412, 413, 415]
         ),
+    ]
+
+    private static let holdOperations = [
+        list(.holds, of: "Hold", "The holds of a repository, in the order in which they were set", errors: [404]),
+        Self(
+            path: .holds,
+            method: .POST,
+            summary: "Set a hold",
+            details: """
+                What it is on is deleted by no rule and by nobody, and a legal hold also keeps tags where they are. One of \
+                the same kind on the same subject gets the new reason.
+                """,
+            body: "HoldRequest",
+            answer: "Hold",
+            errors: [400, 403, 404, 413, 415]
+        ),
+        Self(path: .hold, method: .DELETE, summary: "Release a hold", status: 204, answer: nil, errors: [400, 404]),
     ]
 
     private static let collectionOperations = [

@@ -9,9 +9,7 @@ extension ManagementResponder {
         let grant = try await call.grant(Delete.self)
         let limit = try call.limit()
         let last = DeletedEntry.Key(call.last)
-        guard last != nil || call.last.isEmpty else {
-            throw RegistryError(.requestInvalid, "last must be what the link to the next page says.")
-        }
+        guard last != nil || call.last.isEmpty else { throw call.unknownPage }
         let page = try await registry.deletedEntries(after: last, limit: limit, with: grant)
         return call.list(page, limit: limit, key: \.key.description)
     }

@@ -28,6 +28,9 @@ package struct ManagementResponder: Sendable {
         case (.manifests, .GET): return try await manifests(call)
         case (.manifest, .DELETE): return try await deleteManifest(call)
         case (.deleted, .GET): return try await deleted(call)
+        case (.holds, .GET): return try await holds(call)
+        case (.holds, .POST): return try await setHold(call)
+        case (.hold, .DELETE): return try await releaseHold(call)
         case (.explanation, .GET): return try await explanation(call)
         case (.explanationAnywhere, .GET): return try await explanationAnywhere(call)
         case (.collection, .GET): return try await collectionStatus(call)
@@ -70,6 +73,11 @@ struct ManagementCall {
 
     /// Where the page begins; empty for the first one.
     var last: String { request.query["last"] ?? "" }
+
+    /// What to answer if ``last`` is none.
+    var unknownPage: RegistryError {
+        RegistryError(.requestInvalid, "last must be as in the link to the next page.", detail: ["last": last])
+    }
 
     /// How many items the page has at most.
     func limit() throws -> Int {

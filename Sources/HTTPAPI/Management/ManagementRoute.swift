@@ -13,6 +13,8 @@ enum ManagementPath: String, CaseIterable, Sendable {
     case manifest = "/api/v1/repositories/{name}/-/manifests/{digest}"
     case deleted = "/api/v1/repositories/{name}/-/deleted"
     case explanation = "/api/v1/repositories/{name}/-/explain/{digest}"
+    case holds = "/api/v1/repositories/{name}/-/holds"
+    case hold = "/api/v1/repositories/{name}/-/holds/{id}"
     case deletedRepositories = "/api/v1/deleted-repositories"
     case explanationAnywhere = "/api/v1/explain/{digest}"
     case collection = "/api/v1/gc"

@@ -20,11 +20,8 @@ struct RetentionPolicyReader {
         let immutable = members["immutable"].map { patterns($0, at: "immutable") } ?? []
         let rules = members["rules"].map { self.rules($0) } ?? []
         if expressionSize > RetentionPolicy.maximumExpressionSize {
-            report(
-                "",
-                "The regular expressions have \(expressionSize) states together; "
-                    + "at most \(RetentionPolicy.maximumExpressionSize) are accepted."
-            )
+            let most = RetentionPolicy.maximumExpressionSize
+            report("", "The regular expressions have more than \(most) states together.")
         }
         return RetentionPolicy(rules: rules, immutable: immutable)
     }
@@ -218,6 +215,8 @@ struct RetentionPolicyReader {
             report(path, "It is \(value.kind); expected a pattern.")
             return nil
         }
+        // Once they cost too much, no more are made.
+        guard expressionSize <= RetentionPolicy.maximumExpressionSize else { return nil }
         do {
             let pattern = try TagPattern(parsing: text)
             expressionSize += pattern.size

@@ -61,26 +61,18 @@ final class PostgresConnection {
 
     deinit { PQfinish(handle) }
 
-    private var lastMessage: String {
-        let text = PQerrorMessage(handle).map { String(cString: $0) } ?? "no message"
+    private var lastMessage: String { Self.line(PQerrorMessage(handle)) }
+
+    private func message(of result: OpaquePointer?) -> String { Self.line(PQresultErrorMessage(result)) }
+
+    private static func line(_ text: UnsafeMutablePointer<CChar>?) -> String {
+        let text = text.map { String(cString: $0) } ?? "no message"
         return String(text.split(separator: "\n").joined(separator: " "))
     }
 
     var version: Int { Int(PQserverVersion(handle)) }
 
-    // MARK: - Transactions
-
-    /// - Returns: the transaction's id, with which its outcome can be asked for later.
-    func begin() throws -> String {
-        let row = try script(
-            "BEGIN; SELECT pg_current_xact_id() || ' ' || (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
-        ).split(separator: " ")
-        guard row.count == 2, let time = Int64(row[1]) else {
-            throw PostgresError(state: "XX000", message: "BEGIN answered \(row)")
-        }
-        clock = (time, Self.uptime)
-        return String(row[0])
-    }
+    // MARK: - The clock
 
     /// Milliseconds since 1970 by the server's clock, which is asked at least once a minute.
     var now: Int64 {
@@ -93,8 +85,11 @@ final class PostgresConnection {
     private func readClock() throws {
         let text = try script("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
         guard let time = Int64(text) else { throw PostgresError(state: "XX000", message: "the clock says \(text)") }
-        clock = (time, Self.uptime)
+        set(clock: time)
     }
+
+    /// - Parameter time: what the server's clock says now.
+    func set(clock time: Int64) { clock = (time, Self.uptime) }
 
     private static var uptime: Int64 {
         var time = timespec()
@@ -115,33 +110,82 @@ final class PostgresConnection {
         return PQcmdStatus(result).map { String(cString: $0) } ?? ""
     }
 
-    /// - Parameter body: gets the result, which is in binary form, and must not keep it.
-    func run<Result>(_ query: Query, _ body: (OpaquePointer) throws -> Result) throws -> Result {
-        let result = try Parameters(query.values).withPointers { values, lengths, formats in
-            let count = CInt(query.values.count)
-            guard preparesStatements else {
-                let types = query.values.map(\.postgresType)
-                return PQexecParams(handle, Self.text(of: query), count, types, values, lengths, formats, 1)
+    /// Runs queries one after the other, none after one that fails, for one way there and back.
+    ///
+    /// - Parameter body: gets the result of each in binary form, once all have run, and must not keep it.
+    func run(_ queries: [Query], _ body: (Int, OpaquePointer) throws -> Void) throws {
+        let names = try prepare(queries)
+        guard queries.count > 1 else {
+            for query in queries {
+                let result = try check(send(query, names[query.sql], PQexecPrepared, PQexecParams))
+                defer { PQclear(result) }
+                try body(0, result)
             }
-            return PQexecPrepared(handle, try prepare(query), count, values, lengths, formats, 1)
+            return
         }
-        let checked = try check(result)
-        defer { PQclear(checked) }
-        return try body(checked)
+        var results: [OpaquePointer?] = []
+        defer { for result in results { PQclear(result) } }
+        guard PQenterPipelineMode(handle) == 1 else { throw PostgresError.connectionLost(lastMessage) }
+        for query in queries {
+            let isSent = send(query, names[query.sql], PQsendQueryPrepared, PQsendQueryParams)
+            guard isSent == 1 else { throw PostgresError.connectionLost(lastMessage) }
+        }
+        guard PQpipelineSync(handle) == 1 else { throw PostgresError.connectionLost(lastMessage) }
+        for _ in queries {
+            results.append(PQgetResult(handle))
+            // Nothing comes between one query's result and the next one's; else the connection has broken.
+            let more = PQgetResult(handle)
+            PQclear(more)
+            guard more == nil, PQstatus(handle) == CONNECTION_OK else { break }
+        }
+        if results.count == queries.count, PQstatus(handle) == CONNECTION_OK {
+            let end = PQgetResult(handle)
+            defer { PQclear(end) }
+            guard PQresultStatus(end) == PGRES_PIPELINE_SYNC, PQexitPipelineMode(handle) == 1 else {
+                throw PostgresError.connectionLost(lastMessage)
+            }
+        }
+        for (index, result) in results.enumerated() { try body(index, try success(result)) }
+        guard results.count == queries.count else { throw PostgresError.connectionLost(lastMessage) }
     }
 
-    private func prepare(_ query: Query) throws -> String {
-        if let name = prepared[query.sql] { return name }
-        if prepared.count >= Self.maximumPrepared {
+    private typealias Values = UnsafePointer<UnsafePointer<CChar>?>
+    private typealias Integers = UnsafePointer<CInt>
+
+    /// Calls one of two functions of libpq, which waits for the answer or does not.
+    private func send<Result>(
+        _ query: Query,
+        _ name: String?,
+        _ prepared: (OpaquePointer, UnsafePointer<CChar>, CInt, Values, Integers, Integers, CInt) -> Result,
+        _ unprepared: (OpaquePointer, UnsafePointer<CChar>, CInt, UnsafePointer<Oid>, Values, Integers, Integers, CInt)
+            -> Result
+    ) -> Result {
+        Parameters(query.values).withPointers { values, lengths, formats in
+            let count = CInt(query.values.count)
+            if let name { return prepared(handle, name, count, values, lengths, formats, 1) }
+            let types = query.values.map(\.postgresType)
+            return unprepared(handle, Self.text(of: query), count, types, values, lengths, formats, 1)
+        }
+    }
+
+    /// The names of prepared statements by the text of their queries. Those that have none are sent as they are.
+    private func prepare(_ queries: [Query]) throws -> [String: String] {
+        guard preparesStatements else { return [:] }
+        if prepared.count + queries.count > Self.maximumPrepared {
             try script("DEALLOCATE ALL")
             prepared.removeAll()
         }
-        let name = "s\(prepared.count)"
-        let types = query.values.map(\.postgresType)
-        PQclear(try check(PQprepare(handle, name, Self.text(of: query), CInt(types.count), types)))
-        prepared[query.sql] = name
-        return name
+        for query in queries where prepared[query.sql] == nil && !Self.unprepared.contains(query.sql) {
+            let name = "s\(prepared.count)"
+            let types = query.values.map(\.postgresType)
+            PQclear(try check(PQprepare(handle, name, Self.text(of: query), CInt(types.count), types)))
+            prepared[query.sql] = name
+        }
+        return prepared
     }
+
+    /// They need no plan, and can be found in what is sent.
+    private static let unprepared: Set = ["BEGIN", "COMMIT"]
 
     /// The query's text with its locking clauses, which other engines skip as comments.
     private static func text(of query: Query) -> String {
@@ -154,16 +198,25 @@ final class PostgresConnection {
         return text + rest
     }
 
+    /// - Returns: the result, if it is one of success; else it is cleared.
     private func check(_ result: OpaquePointer?) throws -> OpaquePointer {
+        do {
+            return try success(result)
+        } catch {
+            PQclear(result)
+            throw error
+        }
+    }
+
+    private func success(_ result: OpaquePointer?) throws -> OpaquePointer {
         switch PQresultStatus(result) {
         case PGRES_COMMAND_OK, PGRES_TUPLES_OK:
             if let result { return result }
             throw PostgresError.connectionLost(lastMessage)
         default:
-            defer { PQclear(result) }
             let state = PQresultErrorField(result, CInt(UInt8(ascii: "C"))).map { String(cString: $0) } ?? ""
             guard PQstatus(handle) == CONNECTION_OK else { throw PostgresError.connectionLost(lastMessage) }
-            throw PostgresError(state: state, message: lastMessage)
+            throw PostgresError(state: state, message: message(of: result))
         }
     }
 }

@@ -108,15 +108,14 @@ package final class PostgresDatabase: SQLDatabase {
         _ body: @escaping @Sendable (any SQLTransaction) throws -> Result
     ) async throws -> Result {
         try await perform { connection, retry in
-            let id = try connection.begin()
-            let result = try self.undoing(connection) { try body(PostgresTransaction(connection)) }
+            let transaction = try PostgresTransaction(connection, isExplicit: true)
+            let result = try self.undoing(connection) { try body(transaction) }
             do {
-                // The server answers ROLLBACK if an error was swallowed inside.
-                guard try connection.script("COMMIT") == "COMMIT" else {
-                    throw SQLError.failed("the commit was refused")
-                }
+                try self.undoing(connection) { try transaction.commit() }
             } catch let error as PostgresError where error.meaning == .connectionLost {
-                guard try self.wasCommitted(id, of: connection.incarnation, error) else { throw error }
+                guard let id = transaction.id, try self.wasCommitted(id, of: connection.incarnation, error) else {
+                    throw error
+                }
                 retry.mustReplaceConnection = true
             }
             return result
@@ -126,7 +125,7 @@ package final class PostgresDatabase: SQLDatabase {
     package func read<Result: Sendable>(
         _ body: @escaping @Sendable (any SQLTransaction) throws -> Result
     ) async throws -> Result {
-        try await perform { connection, _ in try body(PostgresTransaction(connection)) }
+        try await perform { connection, _ in try body(PostgresTransaction(connection, isExplicit: false)) }
     }
 
     package func snapshot<Result: Sendable>(
@@ -135,7 +134,7 @@ package final class PostgresDatabase: SQLDatabase {
         try await perform { connection, _ in
             try connection.script("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0")
             return try self.undoing(connection) {
-                let result = try body(PostgresTransaction(connection))
+                let result = try body(PostgresTransaction(connection, isExplicit: false))
                 try connection.script("COMMIT")
                 return result
             }

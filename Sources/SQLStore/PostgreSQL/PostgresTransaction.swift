@@ -1,37 +1,108 @@
 import CPostgreSQL
 
-/// Runs queries on a connection that nobody else uses meanwhile.
+/// Runs queries on a connection that nobody else uses meanwhile. Those that were started are sent with the next one that is
+/// run, and `BEGIN` with the first.
 final class PostgresTransaction: SQLTransaction {
     private let connection: PostgresConnection
     let now: Int64
     private(set) var changes = 0
+    /// The transaction's id, with which its outcome can be asked for later; nil before anything was run in it.
+    private(set) var id: String?
+    private let isExplicit: Bool
+    private var waiting: [(number: Int, query: Query)] = []
+    private var answers: [Int: [SQLRow]] = [:]
+    private var started = 0
 
-    init(_ connection: PostgresConnection) throws {
+    /// Most queries that wait: more are sent, so that memory has a bound.
+    private static let maximumWaiting = 32
+
+    /// - Parameter isExplicit: whether it is a transaction of its own, to be ended with ``commit()``.
+    init(_ connection: PostgresConnection, isExplicit: Bool) throws {
         self.connection = connection
+        self.isExplicit = isExplicit
         now = try connection.now
     }
 
     @discardableResult
     func run(_ query: Query) throws -> [SQLRow] {
-        try connection.run(query) { result in
+        var rows: [SQLRow] = []
+        try send(query) { result in
             changes = PQcmdTuples(result).flatMap { Int(String(cString: $0)) } ?? 0
-            let columns = PQnfields(result)
-            return try (0..<PQntuples(result)).map { row in
-                SQLRow(try (0..<columns).map { try SQLValue(result, row, $0) })
-            }
+            rows = try Self.rows(of: result)
         }
+        return rows
+    }
+
+    @discardableResult
+    func start(_ query: Query) throws -> StartedQuery {
+        if waiting.count >= Self.maximumWaiting { try send(nil) { _ in } }
+        started += 1
+        waiting.append((started, query))
+        return .pending(started)
+    }
+
+    func rows(of query: StartedQuery) throws -> [SQLRow] {
+        guard case .pending(let number) = query else { throw SQLError.failed("a query of another engine") }
+        if waiting.contains(where: { $0.number == number }) { try send(nil) { _ in } }
+        return answers.removeValue(forKey: number) ?? []
     }
 
     func texts(_ query: Query, joinedBy separator: String) throws -> (count: Int, joined: String) {
-        try connection.run(query) { result in
-            let count = PQntuples(result)
-            var joined: [UInt8] = []
-            for row in 0..<count {
+        var (count, joined): (Int, [UInt8]) = (0, [])
+        try send(query) { result in
+            count = Int(PQntuples(result))
+            for row in 0..<PQntuples(result) {
                 if row > 0 { joined.append(contentsOf: separator.utf8) }
                 let length = Int(PQgetlength(result, row, 0))
                 joined.append(contentsOf: UnsafeRawBufferPointer(start: PQgetvalue(result, row, 0), count: length))
             }
-            return (Int(count), String(decoding: joined, as: UTF8.self))
+        }
+        return (count, String(decoding: joined, as: UTF8.self))
+    }
+
+    /// Ends the transaction, after everything that was started.
+    func commit() throws {
+        // Whoever loses the answer to a commit must know the transaction's id.
+        if id == nil, !waiting.isEmpty { try send(nil) { _ in } }
+        guard id != nil else { return }
+        var status = ""
+        try send("COMMIT") { status = PQcmdStatus($0).map { String(cString: $0) } ?? "" }
+        // The server answers ROLLBACK if an error was swallowed inside.
+        guard status == "COMMIT" else { throw SQLError.failed("the commit was refused") }
+    }
+
+    /// Sends what waits and, behind it, one more.
+    private func send(_ last: Query?, _ body: (OpaquePointer) throws -> Void) throws {
+        let begins = isExplicit && id == nil
+        let sent = waiting
+        waiting = []
+        let queries = (begins ? ["BEGIN", Self.identification] : []) + sent.map(\.query) + (last.map { [$0] } ?? [])
+        let first = begins ? 2 : 0
+        try connection.run(queries) { index, result in
+            if index < first {
+                if index == 1 { try identify(try Self.rows(of: result)) }
+            } else if index - first < sent.count {
+                let rows = try Self.rows(of: result)
+                if !rows.isEmpty { answers[sent[index - first].number] = rows }
+            } else {
+                try body(result)
+            }
+        }
+    }
+
+    private static let identification: Query =
+        "SELECT pg_current_xact_id()::text, (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+
+    private func identify(_ rows: [SQLRow]) throws {
+        guard let row = rows.first else { throw PostgresError(state: "XX000", message: "a transaction without an id") }
+        id = row.text(0)
+        connection.set(clock: row.int(1))
+    }
+
+    private static func rows(of result: OpaquePointer) throws -> [SQLRow] {
+        let columns = PQnfields(result)
+        return try (0..<PQntuples(result)).map { row in
+            SQLRow(try (0..<columns).map { try SQLValue(result, row, $0) })
         }
     }
 }

@@ -16,6 +16,15 @@ struct SQLiteTransaction: SQLTransaction {
         return rows
     }
 
+    /// There is no way to save: it runs at once.
+    @discardableResult
+    func start(_ query: Query) throws -> StartedQuery { .answered(try run(query)) }
+
+    func rows(of query: StartedQuery) throws -> [SQLRow] {
+        guard case .answered(let rows) = query else { throw SQLError.failed("a query of another engine") }
+        return rows
+    }
+
     func texts(_ query: Query, joinedBy separator: String) throws -> (count: Int, joined: String) {
         var (count, joined): (Int, [UInt8]) = (0, [])
         try forEachRow(of: query) { statement in
