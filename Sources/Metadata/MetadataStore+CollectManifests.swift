@@ -93,6 +93,7 @@ extension SQLTransaction {
             return Collected()
         }
         if let since, manifest.createdAt > since { return Collected() }
+        try adopt(manifest)
         guard try !isNeeded(manifest) else { return Collected() }
         guard due(manifest) <= now else {
             try hint(kind, [(id, due(manifest))], sentence)
@@ -135,6 +136,17 @@ extension SQLTransaction {
             for row in rows { rules[row.int(0)] = limit }
         }
         return rules
+    }
+
+    /// Lets indexes that list a manifest without knowing its row know it. Such an index was pushed at the same moment as the
+    /// manifest, and neither transaction saw the other; both ended long before a collector may look at the manifest.
+    private func adopt(_ manifest: LockedManifest) throws {
+        try run(
+            """
+            UPDATE manifest_child SET child_id = \(manifest.id)
+            WHERE repo_id = \(manifest.repo) AND child_digest = \(manifest.digest) AND child_id IS NULL
+            """
+        )
     }
 
     /// Whether a tag, an index, its subject or a hold keeps a manifest. Asked in later statements than its lock.

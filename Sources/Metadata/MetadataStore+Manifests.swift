@@ -127,6 +127,14 @@ extension MetadataStore {
             try db.remember(tags, of: digest, keepingFor: window, reason: Self.requested)
             try db.run("UPDATE manifest_child SET child_id = NULL WHERE child_id = \(id)")
             try db.forget(manifest: id, keepingFor: window, childrenFor: window, reason: Self.requested)
+            // What was about it has lost its subject.
+            let referrers = try db.run(
+                """
+                SELECT f.id FROM manifest f JOIN repository r ON r.id = f.repo_id
+                WHERE r.name = \(repository) AND f.subject = \(digest)
+                """
+            )
+            try db.hint(.manifest, referrers.map { $0.int(0) }, dueIn: window)
             return db.now + window
         }
     }

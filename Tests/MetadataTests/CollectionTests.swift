@@ -291,6 +291,29 @@ struct CollectionTests {
         }
     }
 
+    @Test("puts a manifest back without what had been deleted before it", arguments: Engine.available)
+    func restoresWithoutOthers(_ engine: Engine) async throws {
+        try await with(engine, promises: .standard) { fixture in
+            for blob in ["config", "layer", "signature"] { _ = try await fixture.upload(blob, to: repository) }
+            let image = try fixture.image("config", ["layer"])
+            let signature = try fixture.image("config", ["signature"], subject: image.digest)
+            try await fixture.push(image, "v1", to: repository)
+            try await fixture.push(signature, nil, to: repository)
+            try await fixture.store.deleteManifest(signature.digest, in: repository)
+            try await fixture.database.write { db in
+                try db.run("UPDATE deleted_manifest SET deleted_at = deleted_at - 1")
+                try db.run("UPDATE gc_hint SET due_at = 0")
+                try db.run("UPDATE repo_blob SET lease_until = 0")
+            }
+            try await fixture.store.deleteManifest(image.digest, in: repository)
+            while try await fixture.store.collectLinks(limit: 20).hints > 0 {}
+            try await fixture.database.write { try $0.run("UPDATE gc_hint SET due_at = 0") }
+            while try await fixture.store.collectBlobs(limit: 20).hints > 0 {}
+            #expect(try await fixture.count("blob") == 2, "that of the signature is gone")
+            #expect(try await fixture.store.restore(.digest(image.digest), in: repository).manifests == [image.digest])
+        }
+    }
+
     @Test("cannot put back what has lost its bytes, and then changes nothing", arguments: Engine.available)
     func lost(_ engine: Engine) async throws {
         try await with(engine) { fixture in
@@ -344,6 +367,39 @@ struct CollectionTests {
             try await fixture.store.deleteRepository(repository)
             _ = try await fixture.upload("config", to: repository)
             await #expect(throws: RegistryError.self) { try await fixture.store.restoreRepository(repository) }
+        }
+    }
+
+    @Test("does not put a repository back that is being emptied", arguments: Engine.available)
+    func repositoryHalfEmptied(_ engine: Engine) async throws {
+        try await with(engine, promises: .standard) { fixture in
+            for blob in ["config", "layer"] { _ = try await fixture.upload(blob, to: repository) }
+            let image = try fixture.image("config", ["layer"])
+            for tag in ["v1", "v2"] { try await fixture.push(image, tag, to: repository) }
+            try await fixture.store.deleteRepository(repository)
+            // As for a restore that had begun just before, and waits for the row.
+            try await fixture.database.write { try $0.run("UPDATE deleted_repository SET purge_at = 0") }
+            #expect(try await fixture.store.purgeRepository(limit: 1).hints == 1)
+            await #expect(throws: RegistryError.self) { try await fixture.store.restoreRepository(repository) }
+        }
+    }
+
+    @Test("looks at what was about a manifest that is deleted", arguments: Engine.available)
+    func referrersOfDeleted(_ engine: Engine) async throws {
+        try await with(engine) { fixture in
+            for blob in ["config", "signature"] { _ = try await fixture.upload(blob, to: repository) }
+            let image = try fixture.image("config", [])
+            try await fixture.push(image, "v1", to: repository)
+            try await fixture.push(
+                try fixture.image("config", ["signature"], subject: image.digest),
+                nil,
+                to: repository
+            )
+            try await fixture.collect(untagged: 0)
+            #expect(try await fixture.count("manifest") == 2)
+            try await fixture.store.deleteManifest(image.digest, in: repository)
+            try await fixture.collect(untagged: 0)
+            #expect(try await fixture.count("manifest") == 0)
         }
     }
 
