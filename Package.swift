@@ -132,7 +132,8 @@ let package = Package(
         .testTarget(
             name: "SimulationTests",
             dependencies: [
-                "OCI", "Telemetry", "SQLStore", "Metadata", "BlobStorage", "Access", "RegistryCore", "Housekeeping",
+                "OCI", "Retention", "Telemetry", "SQLStore", "Metadata", "BlobStorage", "Access", "RegistryCore",
+                "Housekeeping",
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),

@@ -8,7 +8,8 @@ struct Plan: Sendable {
     var faults: Int
     /// How far the clock of each node is ahead, in seconds.
     var skew: [Int64]
-    var untaggedRule: UntaggedRule?
+    /// Whether manifests go a day after nothing names them any more.
+    var deletesUntagged: Bool
     var keepsForeignKeys: Bool
     var deletesBlobs: Bool
     var deletesRepositories: Bool
@@ -23,8 +24,7 @@ struct Plan: Sendable {
         kind = chance.hits(500) ? .files : .network
         faults = chance.pick([0, 5, 20, 60])
         skew = [chance.pick([0, 3600, -3600]), 0]
-        let ages: [Int64?] = [nil, 0, 3_600_000]
-        untaggedRule = chance.pick(ages).map { UntaggedRule(age: $0, reason: "rule") }
+        deletesUntagged = chance.hits(600)
         keepsForeignKeys = chance.hits(500)
         deletesBlobs = chance.hits(250)
         deletesRepositories = chance.hits(200)

@@ -20,7 +20,7 @@ struct ReclaimTimeTests {
     {
         try await Simulation.onThread {
             var plan = Plan(seed: 1)
-            (plan.kind, plan.faults, plan.skew, plan.untaggedRule) = (kind, 0, [0, 0], nil)
+            (plan.kind, plan.faults, plan.skew, plan.deletesUntagged) = (kind, 0, [0, 0], false)
             let world = try World(plan, sql: SimulatedSQLite())
             nonisolated(unsafe) var took: Int64 = 0
             try world.run { world in

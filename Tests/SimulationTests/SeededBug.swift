@@ -104,7 +104,7 @@ extension SeededBug {
         SeededBug(
             name: "forgotten promise of a child",
             description: "a HEAD of an untagged manifest, after which clients skip its push, does not keep it",
-            adapt: { $0.untaggedRule = UntaggedRule(age: 0, reason: "rule") },
+            adapt: { $0.deletesUntagged = true },
             change: { query, _ in
                 query.says("UPDATE manifest SET keep_until") && !query.says("AND keep_until <")
                     ? .answers([], changes: 1) : nil
@@ -145,7 +145,7 @@ extension SeededBug {
         SeededBug(
             name: "lost hint: moved tags",
             description: "a tag that is moved or deleted leaves no hint for the manifest that it named",
-            adapt: { $0.untaggedRule = UntaggedRule(age: 0, reason: "rule") },
+            adapt: { $0.deletesUntagged = true },
             change: { query, _ in
                 query.says("INSERT INTO gc_hint (kind, due_at, ref, reason)") && query.values.first == .integer(1)
                     ? .answers([], changes: 1) : nil

@@ -2,6 +2,7 @@ import BlobStorage
 import Housekeeping
 import Metadata
 import OCI
+import Retention
 import SQLStore
 
 extension World {
@@ -23,6 +24,10 @@ extension World {
             do {
                 try await nodes[0].metadata.migrate()
                 witness.isWatching = true
+                if plan.deletesUntagged {
+                    let rule = #"{"version":1,"rules":[{"delete":"untagged","days":1}]}"#
+                    _ = try await nodes[0].metadata.setPolicy(RetentionPolicy(decoding: rule.utf8), of: .registry)
+                }
                 try await body(self)
             } catch is Scheduler.Halted {
                 return
@@ -80,7 +85,7 @@ extension World {
             guard let due = try sql.rows(.nextDue, now: 0).first?.optionalInt(0) else { break }
             try await scheduler.turn(after: max(0, due - scheduler.now) + 2 * 3_600_000)
         }
-        try witness.checkNothingIsLeft(untagged: plan.untaggedRule == nil, late: plan.faults > 0)
+        try witness.checkNothingIsLeft(untagged: !plan.deletesUntagged, late: plan.faults > 0)
     }
 
     private func pullEverything(_ content: Content) async throws {

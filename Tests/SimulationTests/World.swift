@@ -79,13 +79,11 @@ final class World: @unchecked Sendable {
             surroundings: surroundings(of: index),
             logger: silent
         )
-        let rule = plan.untaggedRule
         let collector = Collector(
             metadata: metadata,
             blobs: store,
             pace: .unlimited,
             metrics: nil,
-            untaggedRules: { { _ in rule } },
             logger: silent
         )
         return Node(process: process, metadata: metadata, registry: registry, collector: collector)
