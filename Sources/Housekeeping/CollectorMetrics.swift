@@ -1,3 +1,4 @@
+import Foundation
 package import Metadata
 package import Telemetry
 
@@ -6,6 +7,7 @@ package struct CollectorMetrics: Sendable {
     private let collected: Counter
     private let reclaimed: Counter
     let failures: Counter
+    private let lastStep: Counter
     private let lag: Counter
     private let pendingObjects: Counter
     private let pendingBytes: Counter
@@ -25,6 +27,10 @@ package struct CollectorMetrics: Sendable {
             "strata_gc_failures_total",
             help: "Deletions and rounds of the collector that failed and are tried again."
         )
+        lastStep = metrics.gauge(
+            "strata_gc_last_step_timestamp_seconds",
+            help: "When the collector of this process last looked at a queue and came back, in seconds since 1970."
+        )
         lag = metrics.gauge(
             "strata_gc_lag_seconds",
             help: "For how long the oldest entry that is due has waited, by queue.",
@@ -39,6 +45,7 @@ package struct CollectorMetrics: Sendable {
     }
 
     func count(_ done: Collected, _ kind: String) {
+        lastStep.set(Int64(Date().timeIntervalSince1970))
         guard done.removed > 0 else { return }
         collected.add(Int64(done.removed), kind)
         reclaimed.add(done.bytes)

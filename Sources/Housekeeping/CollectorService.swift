@@ -10,7 +10,7 @@ package struct CollectorService: Sendable {
     private let interval: Duration
     private let logger: Logger
 
-    /// How often the trash is summed up for the metrics, which reads all of it.
+    /// How often the queues are measured. The trash is summed up, which reads all of it.
     private static let statusInterval = Duration.seconds(60)
 
     /// - Parameter interval: how long it rests when nothing is left to do, and after a failure.
@@ -27,16 +27,18 @@ package struct CollectorService: Sendable {
 
     /// Returns when its task is cancelled. A failure costs a round and nothing else: readiness does not depend on it.
     package func run() async {
-        var summedUp: ContinuousClock.Instant?
+        await withDiscardingTaskGroup { group in
+            group.addTask { await collect() }
+            // Beside the rounds: one that works off a large backlog takes hours.
+            group.addTask { await measure() }
+        }
+    }
+
+    private func collect() async {
         while !Task.isCancelled {
             do {
                 let report = try await collector.run()
                 if report.bytes > 0 { log(report) }
-                let isDue = summedUp.map { $0.duration(to: .now) > Self.statusInterval } ?? true
-                if isDue {
-                    metrics.show(try await metadata.collectionStatus(countsTrash: true))
-                    summedUp = .now
-                }
             } catch is CancellationError {
                 return
             } catch {
@@ -44,6 +46,19 @@ package struct CollectorService: Sendable {
                 logger.warning("a round of the collector failed; the next one goes on", metadata: ["error": "\(error)"])
             }
             try? await Task.sleep(for: interval)  // cancelled: the loop ends
+        }
+    }
+
+    private func measure() async {
+        while !Task.isCancelled {
+            do {
+                metrics.show(try await metadata.collectionStatus(countsTrash: true))
+            } catch is CancellationError {
+                return
+            } catch {
+                logger.notice("how far behind the collector is could not be asked", metadata: ["error": "\(error)"])
+            }
+            try? await Task.sleep(for: Self.statusInterval)  // cancelled: the loop ends
         }
     }
 

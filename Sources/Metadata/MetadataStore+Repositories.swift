@@ -67,12 +67,16 @@ extension MetadataStore {
         try await collecting { db in
             let rows = try db.run(
                 """
-                SELECT id, empty_since FROM deleted_repository WHERE purge_at <= \(db.now) ORDER BY purge_at LIMIT 1
+                SELECT id, empty_since, restorable_until FROM deleted_repository WHERE purge_at <= \(db.now) ORDER BY purge_at LIMIT 1
                 \(lock: .updateUnlessLocked)
                 """
             )
             guard let row = rows.first else { return Collected() }
             let repo = row.int(0)
+            if row.int(2) > 0 {
+                // Whoever was about to restore it, and waits for the row, must not get half of it.
+                try db.run("UPDATE deleted_repository SET restorable_until = 0 WHERE id = \(repo)")
+            }
             if let removed = try db.purge(repo, limit: limit) { return removed }
             let emptySince = row.optionalInt(1) ?? db.now
             if emptySince + Self.lateCommits <= db.now {

@@ -38,7 +38,6 @@ extension MetadataStore {
                     throw RegistryError.nothingKept(reference, in: repository)
                 }
                 for tag in tags where try db.restore(tag, to: id, in: repo) { restored.tags.append(tag) }
-                if restored.tags.isEmpty { try db.hint(.manifest, [id], dueIn: promises.lease) }
             }
             return restored
         }
@@ -90,9 +89,11 @@ extension SQLTransaction {
         return true
     }
 
+    /// - Parameter since: what was deleted before is not put back.
     /// - Returns: the manifest's row, locked, be it that it was there; nil if nothing is kept of it.
     fileprivate func restore(
         _ digest: Digest,
+        since: Int64 = 0,
         in repo: Int64,
         _ promises: Promises,
         _ restored: inout Restored
@@ -106,26 +107,37 @@ extension SQLTransaction {
         }
         let kept = try run(
             """
-            SELECT y.name, d.payload FROM deleted_manifest d JOIN media_type y ON y.id = d.media_type_id
-            WHERE d.repo_id = \(repo) AND d.digest = \(digest) ORDER BY d.id DESC LIMIT 1
+            SELECT y.name, d.payload, d.deleted_at FROM deleted_manifest d JOIN media_type y ON y.id = d.media_type_id
+            WHERE d.repo_id = \(repo) AND d.digest = \(digest) AND d.deleted_at >= \(since) ORDER BY d.id DESC LIMIT 1
             """
         )
         guard let row = kept.first else { return nil }
         let manifest = try Manifest(decoding: row.bytes(1), declaredType: row.text(0), algorithm: digest.algorithm)
-        for child in manifest.children { _ = try restore(child.digest, in: repo, promises, &restored) }
+        // What went with it comes with it; not what somebody had deleted before, whose bytes may be gone.
+        let since = row.int(2)
+        for child in manifest.children { _ = try restore(child.digest, since: since, in: repo, promises, &restored) }
         try relink(manifest, in: repo, promises)
         let push = ManifestPush(manifest: manifest, tags: [], condition: .none, allowsSparseIndex: true)
         let links = try lockBlobs(of: manifest, in: repo)
         let children = try lockChildren(of: push, in: repo)
         let (id, isNew) = try insert(manifest, in: repo, as: startMediaTypes(of: manifest), promises)
-        if isNew { try insertEdges(from: id, of: manifest, in: repo, links: links, children: children) }
+        if isNew {
+            try insertEdges(from: id, of: manifest, in: repo, links: links, children: children)
+            // Whatever it is that is going to name it: if nothing does, a collector has to look.
+            try hint(.manifest, [id], dueIn: promises.lease)
+        }
         try revive(children.values.sorted())
         try run("DELETE FROM deleted_manifest WHERE repo_id = \(repo) AND digest = \(digest)")
         restored.manifests.append(digest)
         let referrers = try run(
-            "SELECT DISTINCT digest FROM deleted_manifest WHERE repo_id = \(repo) AND subject = \(digest)"
+            """
+            SELECT DISTINCT digest FROM deleted_manifest
+            WHERE repo_id = \(repo) AND subject = \(digest) AND deleted_at >= \(since)
+            """
         )
-        for referrer in referrers { _ = try restore(referrer.digest(0), in: repo, promises, &restored) }
+        for referrer in referrers {
+            _ = try restore(referrer.digest(0), since: since, in: repo, promises, &restored)
+        }
         return id
     }
 

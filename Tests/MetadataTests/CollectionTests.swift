@@ -61,14 +61,30 @@ struct CollectionTests {
         }
 
         /// Works off everything that is due, as the collector does.
-        func collect(untagged age: Int64? = nil) async throws {
-            let rule = age.map { UntaggedRule(age: $0, reason: "old") }
+        ///
+        /// - Parameter age: how many days what is untagged stays; nil for ever, 0 for a day that is over.
+        func collect(untagged age: Int? = nil) async throws {
+            try await setUntaggedRule(days: age)
             while try await store.purgeRepository(limit: 2).hints > 0 {}
-            while try await store.collectReleasedManifests(limit: 20, rule: { _ in rule }).hints > 0 {}
+            while try await store.collectReleasedManifests(limit: 20).hints > 0 {}
             while try await store.collectCondemnedManifest().hints > 0 {}
             while try await store.collectLinks(limit: 20).hints > 0 {}
             while try await store.collectBlobs(limit: 20).hints > 0 {}
             #expect(try await store.violations() == [])
+        }
+
+        /// - Parameter age: how many days what is untagged stays; 0 for a day that is over.
+        func setUntaggedRule(days age: Int?) async throws {
+            let policy = try age.map {
+                try RetentionPolicy(
+                    decoding: #"{"version":1,"rules":[{"delete":"untagged","days":\#(max($0, 1))}]}"#.utf8
+                )
+            }
+            _ = try await store.setPolicy(policy, of: .registry)
+            guard age == 0 else { return }
+            try await database.write {
+                try $0.run("UPDATE manifest SET created_at = created_at - 86400000, keep_until = keep_until - 86400000")
+            }
         }
 
         func count(_ table: StaticString) async throws -> Int64 {
@@ -164,7 +180,7 @@ struct CollectionTests {
             #expect(try await fixture.count("manifest") == 1)
             #expect(try await fixture.count("gc_hint") == 0)
             try await fixture.push(image, nil, to: repository)
-            try await fixture.collect(untagged: 1_000_000)
+            try await fixture.collect(untagged: 1)
             #expect(try await fixture.count("manifest") == 1, "too young")
             #expect(try await fixture.count("gc_hint") == 1)
             try await fixture.push(image, nil, to: repository)
@@ -182,9 +198,9 @@ struct CollectionTests {
             let (first, second) = (try fixture.index([image]), try fixture.index([image, image]))
             try await fixture.push(image, nil, to: repository)
             try await fixture.push(first, nil, to: repository)
-            let rule = UntaggedRule(age: 0, reason: "old")
+            try await fixture.setUntaggedRule(days: 0)
             // The image's own hint is dropped, and the index goes, which condemns the image.
-            for _ in 1...2 { _ = try await fixture.store.collectReleasedManifests(limit: 20, rule: { _ in rule }) }
+            for _ in 1...2 { _ = try await fixture.store.collectReleasedManifests(limit: 20) }
             #expect(try await fixture.count("manifest") == 1)
             #expect(try await fixture.count("gc_hint WHERE kind = 4") == 1)
             try await fixture.push(second, "v1", to: repository)
@@ -275,6 +291,29 @@ struct CollectionTests {
         }
     }
 
+    @Test("puts a manifest back without what had been deleted before it", arguments: Engine.available)
+    func restoresWithoutOthers(_ engine: Engine) async throws {
+        try await with(engine, promises: .standard) { fixture in
+            for blob in ["config", "layer", "signature"] { _ = try await fixture.upload(blob, to: repository) }
+            let image = try fixture.image("config", ["layer"])
+            let signature = try fixture.image("config", ["signature"], subject: image.digest)
+            try await fixture.push(image, "v1", to: repository)
+            try await fixture.push(signature, nil, to: repository)
+            try await fixture.store.deleteManifest(signature.digest, in: repository)
+            try await fixture.database.write { db in
+                try db.run("UPDATE deleted_manifest SET deleted_at = deleted_at - 1")
+                try db.run("UPDATE gc_hint SET due_at = 0")
+                try db.run("UPDATE repo_blob SET lease_until = 0")
+            }
+            try await fixture.store.deleteManifest(image.digest, in: repository)
+            while try await fixture.store.collectLinks(limit: 20).hints > 0 {}
+            try await fixture.database.write { try $0.run("UPDATE gc_hint SET due_at = 0") }
+            while try await fixture.store.collectBlobs(limit: 20).hints > 0 {}
+            #expect(try await fixture.count("blob") == 2, "that of the signature is gone")
+            #expect(try await fixture.store.restore(.digest(image.digest), in: repository).manifests == [image.digest])
+        }
+    }
+
     @Test("cannot put back what has lost its bytes, and then changes nothing", arguments: Engine.available)
     func lost(_ engine: Engine) async throws {
         try await with(engine) { fixture in
@@ -328,6 +367,39 @@ struct CollectionTests {
             try await fixture.store.deleteRepository(repository)
             _ = try await fixture.upload("config", to: repository)
             await #expect(throws: RegistryError.self) { try await fixture.store.restoreRepository(repository) }
+        }
+    }
+
+    @Test("does not put a repository back that is being emptied", arguments: Engine.available)
+    func repositoryHalfEmptied(_ engine: Engine) async throws {
+        try await with(engine, promises: .standard) { fixture in
+            for blob in ["config", "layer"] { _ = try await fixture.upload(blob, to: repository) }
+            let image = try fixture.image("config", ["layer"])
+            for tag in ["v1", "v2"] { try await fixture.push(image, tag, to: repository) }
+            try await fixture.store.deleteRepository(repository)
+            // As for a restore that had begun just before, and waits for the row.
+            try await fixture.database.write { try $0.run("UPDATE deleted_repository SET purge_at = 0") }
+            #expect(try await fixture.store.purgeRepository(limit: 1).hints == 1)
+            await #expect(throws: RegistryError.self) { try await fixture.store.restoreRepository(repository) }
+        }
+    }
+
+    @Test("looks at what was about a manifest that is deleted", arguments: Engine.available)
+    func referrersOfDeleted(_ engine: Engine) async throws {
+        try await with(engine) { fixture in
+            for blob in ["config", "signature"] { _ = try await fixture.upload(blob, to: repository) }
+            let image = try fixture.image("config", [])
+            try await fixture.push(image, "v1", to: repository)
+            try await fixture.push(
+                try fixture.image("config", ["signature"], subject: image.digest),
+                nil,
+                to: repository
+            )
+            try await fixture.collect(untagged: 0)
+            #expect(try await fixture.count("manifest") == 2)
+            try await fixture.store.deleteManifest(image.digest, in: repository)
+            try await fixture.collect(untagged: 0)
+            #expect(try await fixture.count("manifest") == 0)
         }
     }
 

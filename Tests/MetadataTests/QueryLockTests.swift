@@ -285,6 +285,37 @@ struct QueryLockTests {
         #expect(scene.retried.count == 0)
     }
 
+    @Test("an image and a sparse index that lists it are pushed at once and miss each other: the image stays")
+    func indexAndItsImage() async throws {
+        let scene = try await Scene()
+        try await scene.upload(["config", "layer"])
+        let image = try scene.image("config", ["layer"])
+        let listed = #"{"mediaType":"\#(image.mediaType)","digest":"\#(image.digest)","size":\#(image.bytes.count)}"#
+        let index = try Manifest(
+            decoding: Array(#"{"schemaVersion":2,"manifests":[\#(listed)]}"#.utf8),
+            declaredType: MediaType.imageIndex
+        )
+        func pushIndex(_ tags: [OCI.Tag]) async throws {
+            let push = ManifestPush(manifest: index, tags: tags, condition: .none, allowsSparseIndex: true)
+            try await scene.store.put(push, in: scene.repository)
+        }
+        try await scene.hold("tag")
+        async let push: Void = scene.push(image, "v1")
+        try await scene.observer.waitUntilBlocked(count: 1)
+        try await pushIndex([])
+        try await scene.letGo()
+        try await push
+        #expect(try await scene.observer.run("SELECT count(*) FROM manifest_child WHERE child_id IS NULL") == "1")
+        try await pushIndex([try OCI.Tag(parsing: "all")])
+        try await scene.store.deleteTag(try Tag(parsing: "v1"), in: scene.repository)
+        #expect(try await scene.observer.run("UPDATE manifest SET keep_until = 0") == "UPDATE 2")
+        #expect(try await scene.observer.run("UPDATE gc_hint SET due_at = 0").hasPrefix("UPDATE"))
+        let rule = UntaggedRule(age: 0, reason: "untagged")
+        while try await scene.store.collectReleasedManifests(limit: 20, rule: { _ in rule }).hints > 0 {}
+        #expect(try await scene.store.counts().manifests == 2)
+        #expect(try await scene.observer.run("SELECT count(*) FROM manifest_child WHERE child_id IS NULL") == "0")
+    }
+
     @Test("manifests that share their layers are deleted at the same time, without a deadlock")
     func deletionsThatShareLayers() async throws {
         let scene = try await Scene()

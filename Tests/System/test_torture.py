@@ -9,13 +9,14 @@ import time
 
 from cluster import cluster
 from test_collection import wait_until
-from torture import WINDOWS, Deleter, Killer, Puller, Pusher, Tagger, World
+from torture import WINDOWS, World
+from torture_actors import Deleter, Killer, Puller, Pusher, RepositoryDeleter, Tagger, Undeleter
 
 MINUTES = float(os.environ.get("MINUTES", "1"))
 SEED = int(os.environ.get("STRATA_SEED", str(random.SystemRandom().randrange(1 << 30))))
 
 # Who takes part, and how many of each. Whoever else changes what a registry holds belongs here.
-ACTORS = [(Pusher, 5), (Tagger, 1), (Puller, 2), (Deleter, 1)]
+ACTORS = [(Pusher, 5), (Tagger, 1), (Puller, 2), (Deleter, 1), (RepositoryDeleter, 1), (Undeleter, 1)]
 
 
 def test_nothing_live_is_lost_and_nothing_dead_stays(stores):
@@ -41,7 +42,7 @@ def test_nothing_live_is_lost_and_nothing_dead_stays(stores):
         assert sorted(stores.objects(nodes[0])) == published(stores, nodes[0])
         status, report = nodes[0].verify()
         assert status == 0 and report["findings"] == [], report
-        for what in ["images", "manifests deleted", "mounts", "pulls", "collected links", "collected blobs"]:
+        for what in ["images", "manifests deleted", "mounts", "pulls", "restored", "collected links", "collected blobs"]:
             assert world.counts.get(what, 0) > 5 * MINUTES, f"too few {what} to mean anything"
 
 

@@ -1,19 +1,13 @@
-"""What test_torture.py lets loose on a registry: clients that do everything at the same time, each with the memory of what
-was acknowledged, so that a lie is noticed at once.
-
-A client takes promises as they are meant: what a 2xx was said of may be relied on for the window, unless somebody deleted
-just that on purpose meanwhile.
-"""
+"""The memory of what a registry acknowledged, and what all clients of test_torture.py have in common."""
 import contextlib
-import http.client
 import itertools
 import json
 import random
 import threading
 import time
 
-from cluster import LOST, RETRYABLE, path_of
-from harness import OCI_INDEX, OCI_MANIFEST, descriptor, image_manifest, sha256
+from cluster import LOST, RETRYABLE
+from harness import sha256
 
 # Seconds. The trash must outlast a download that began with an old URL.
 LEASE, WINDOW, TRASH, URL_LIFETIME = 8, 6, 8, 3
@@ -39,11 +33,12 @@ class Violation(AssertionError):
 class Image:
     """A manifest in a repository, and what is known of it. Every manifest is unique; it may be pushed again."""
 
-    def __init__(self, repository, body, media_type, blobs, children=()):
+    def __init__(self, repository, body, media_type, blobs, children=(), subject=None):
         self.repository, self.body, self.media_type = repository, body, media_type
         self.digest = sha256(body)
         self.blobs = blobs  # digest → bytes
-        self.children = children
+        self.children, self.subject = children, subject
+        self.deleted_at = None  # when the last deletion was asked for
         self.state = "unsure"  # live: must be there; gone: must not
         self.lock = threading.Lock()
         # How many of each have begun or ended, and how many are under way.
@@ -75,6 +70,7 @@ class Image:
         """Yields a function to call when the deletion was acknowledged."""
         with self.lock:
             self.state = "unsure"
+            self.deleted_at = time.monotonic()
             self.deletions += 1
             self.deleting += 1
             pushes, deletions, done = self.pushes, self.deletions, []
@@ -103,7 +99,9 @@ class World:
         self.lock = threading.Lock()
         self.images = []
         self.tags = {}  # (repository, tag) → (image or None, its deletions then); absent where nothing is certain
-        self.disturbed = {}  # (repository, digest) → when a deletion of the blob ended; infinite while one is under way
+        # (repository, digest) → when a deletion of the blob ended; (repository, None) → of all; infinite while under way
+        self.disturbed = {}
+        self.ends = {}  # repository → how many deletions of it have begun or ended: odd while one is under way
         self.counts = {}
         self.numbers = itertools.count()
 
@@ -131,13 +129,36 @@ class World:
         """A deletion of a blob on purpose, which voids what was promised of it."""
         with self.lock:
             self.disturbed[repository, digest] = float("inf")
-        yield
-        with self.lock:
-            self.disturbed[repository, digest] = time.monotonic()
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.disturbed[repository, digest] = time.monotonic()
 
     def is_undisturbed(self, repository, digest, since) -> bool:
         with self.lock:
-            return self.disturbed.get((repository, digest), 0) < since
+            return max(self.disturbed.get((repository, what), 0) for what in (digest, None)) < since
+
+    def end_of(self, repository) -> int:
+        with self.lock:
+            return self.ends.get(repository, 0)
+
+    @contextlib.contextmanager
+    def ending(self, repository):
+        """The deletion of a repository. Yields a function to call when it was acknowledged."""
+        with self.lock:
+            self.ends[repository] = self.ends.get(repository, 0) + 1
+            images = [image for image in self.images if image.repository == repository]
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.disturbing(repository, None))
+            told = [stack.enter_context(image.being_deleted()) for image in images]
+            for image in images:
+                image.deleted_at = float("-inf")  # by itself it cannot be put back any more
+            try:
+                yield lambda: [tell() for tell in told]
+            finally:
+                with self.lock:
+                    self.ends[repository] += 1
 
 
 class Actor(threading.Thread):
@@ -177,6 +198,15 @@ class Actor(threading.Thread):
     def wait(self, seconds):
         self.world.stop.wait(seconds)
 
+    def restore(self, repository, body):
+        """Puts something back. Tags may come back with it, of which nothing is certain then."""
+        headers = {"Content-Type": "application/json"}
+        try:
+            return self.send("POST", f"/api/v1/repositories/{repository}/-/restore", json.dumps(body).encode(), headers)
+        finally:
+            with self.world.lock:
+                self.world.tags = {key: known for key, known in self.world.tags.items() if key[0] != repository}
+
     def put(self, image, tags=(), promised=None) -> bool:
         """Pushes a manifest. False if something that it lists is not there, which is checked against what was promised.
 
@@ -186,10 +216,10 @@ class Actor(threading.Thread):
         path = f"/v2/{image.repository}/manifests/{image.digest}{query}"
         for tag in tags:
             self.world.tags.pop((image.repository, tag), None)
-        deletions = image.deletions
+        deletions, end = image.deletions, self.world.end_of(image.repository)
         with image.being_pushed() as acknowledged:
             answer = self.send("PUT", path, image.body, {"Content-Type": image.media_type})
-            if answer.status == 201:
+            if answer.status == 201 and end % 2 == 0 and self.world.end_of(image.repository) == end:
                 acknowledged()
         if answer.status == 201:
             for tag in tags:
@@ -211,230 +241,3 @@ class Actor(threading.Thread):
                 raise Violation(f"{image.repository}: {digest} was promised {now - since:.2f} s ago and is not there")
         self.world.count("missing")
         return False
-
-
-class Pusher(Actor):
-    """Pushes images as clients do: asks for each blob, mounts it, or uploads it in one of the ways there are."""
-
-    def step(self):
-        repository = self.random.choice(self.world.repositories)
-        if self.random.random() < 0.15:
-            return self.push_index(repository)
-        config = self.random.randbytes(40) if self.random.random() < 0.5 else self.random.choice(self.world.pool[::5])
-        layers = self.random.sample(self.world.pool, self.random.randrange(4))
-        extra = {"annotations": {"n": f"{self.label} {next(self.world.numbers)}"}}
-        subjects = self.world.live_images(repository)
-        if subjects and self.random.random() < 0.1:
-            subject = self.random.choice(subjects)
-            extra["subject"] = descriptor(subject.body, subject.media_type)
-        body = json.dumps(image_manifest(config, layers, **extra)).encode()
-        image = Image(repository, body, OCI_MANIFEST, {sha256(data): data for data in [config, *layers]})
-        self.push(image)
-
-    def push(self, image):
-        for _ in range(3):
-            promised = {}
-            for digest, data in image.blobs.items():
-                promised[digest] = self.bring(image.repository, digest, data)
-            self.think()
-            tags = [f"{self.label}-{n}" for n in self.random.sample(range(5), self.random.randrange(3))]
-            if image not in self.world.images:
-                self.world.add(image)
-            if self.put(image, tags, promised):
-                return
-
-    def think(self):
-        """Now and then for longer than anything was promised."""
-        self.wait(0 if self.random.random() < 0.85 else self.random.choice([1, WINDOW / 2, WINDOW * 1.5]))
-
-    def push_index(self, repository):
-        images = [i for i in self.world.live_images(repository) if i.media_type == OCI_MANIFEST]
-        children = self.random.sample(images, min(len(images), 2))
-        promised = {}
-        for child in children:
-            sent, deletions = time.monotonic(), child.deletions
-            answer = self.send("HEAD", f"/v2/{repository}/manifests/{child.digest}")
-            if answer.status != 200:
-                if child.is_live_since(deletions):
-                    raise Violation(f"{repository}: the live {child.digest}: {answer}")
-                return
-            promised |= {child.digest: sent, (child.digest, "deletions"): deletions}
-        self.think()
-        body = json.dumps({
-            "schemaVersion": 2, "mediaType": OCI_INDEX,
-            "manifests": [descriptor(child.body, OCI_MANIFEST) for child in children],
-            "annotations": {"n": f"{self.label} {next(self.world.numbers)}"},
-        }).encode()
-        index = Image(repository, body, OCI_INDEX, {}, children)
-        self.world.add(index)
-        self.put(index, [f"{self.label}-index"] if self.random.random() < 0.5 else [], promised)
-
-    def bring(self, repository, digest, data) -> float:
-        """Makes a repository hold a blob. Returns when the request was sent whose answer promised it."""
-        way = self.random.choice(["ask", "ask", "mount", "mount anything", "upload"])
-        sent = time.monotonic()
-        at = f"/v2/{repository}/blobs/uploads/"
-        if way == "ask" and self.send("HEAD", f"/v2/{repository}/blobs/{digest}").status == 200:
-            self.world.count("blobs that were there")
-            return sent
-        if way.startswith("mount"):
-            source = "" if way == "mount anything" else f"&from={self.random.choice(self.world.repositories)}"
-            opened = self.send("POST", f"{at}?mount={digest}{source}")
-            if opened.status == 201:
-                self.world.count("mounts")
-                return sent
-        else:
-            opened = self.send("POST", at)
-        location = path_of(opened.headers["location"])
-        separator = "&" if "?" in location else "?"
-        if self.random.random() < 0.3:
-            cut = self.random.randrange(len(data))
-            began = time.monotonic()
-            patched = self.send("PATCH", location, data[:cut])
-            if patched.status != 202:
-                return self.given_up(patched, began) or self.bring(repository, digest, data)
-            data = data[cut:]
-            if self.random.random() < 0.2:
-                self.world.count("abandoned uploads")
-                return self.bring(repository, digest, self.blob(digest, data, cut))
-            location = path_of(patched.headers["location"])
-        sent = time.monotonic()
-        answer = self.send("PUT", f"{location}{separator}digest={digest}", data)
-        if answer.status == 201:
-            self.world.count("uploads")
-            return sent
-        self.given_up(answer, sent)
-        raise Unknown
-
-    def blob(self, digest, rest, cut):
-        """The whole of a blob again, from the pool or from what is left of it."""
-        for data in self.world.pool:
-            if sha256(data) == digest:
-                return data
-        raise Unknown  # its config: it is made anew next time
-
-    def given_up(self, answer, began):
-        """An upload may be refused for having taken longer than a session lives, and for nothing else."""
-        if answer.status != 404 or time.monotonic() - began < 2:
-            raise Violation(f"an upload of {time.monotonic() - began:.1f} s: {answer}")
-        self.world.count("uploads given up")
-
-
-class Tagger(Actor):
-    """Moves its tags from image to image, and takes them away."""
-
-    def step(self):
-        images = self.world.live_images()
-        if not images:
-            return self.wait(0.1)
-        image = self.random.choice(images)
-        tag = f"{self.label}-{self.random.randrange(6)}"
-        if self.random.random() < 0.3:
-            self.world.tags.pop((image.repository, tag), None)
-            answer = self.send("DELETE", f"/v2/{image.repository}/manifests/{tag}")
-            if answer.status not in (202, 404):
-                raise Violation(f"DELETE of the tag {tag}: {answer}")
-            self.world.tags[image.repository, tag] = (None, 0)
-            self.world.count("tags deleted")
-        else:
-            self.put(image, [tag])
-        self.wait(self.random.random() * 0.1)
-
-
-class Puller(Actor):
-    """Pulls live images, whole; sometimes slowly, or from an address that it was given before the content was deleted."""
-
-    def step(self):
-        images = self.world.live_images()
-        if not images:
-            return self.wait(0.1)
-        image = self.random.choice(images)
-        deletions = image.deletions
-        if not image.is_live_since(deletions):
-            return None
-        at = f"/v2/{image.repository}"
-        got = self.send("GET", f"{at}/manifests/{image.digest}")
-        wrong = None if got.status == 200 and got.body == image.body else f"its manifest: {got.status}"
-        for digest, data in image.blobs.items():
-            wrong = wrong or self.pull(f"{at}/blobs/{digest}", data)
-        if wrong and image.is_live_since(deletions):
-            raise Violation(f"{image.repository}@{image.digest}: {wrong}")
-        self.world.count("pulls")
-
-    def pull(self, path, data):
-        """What was wrong, if anything."""
-        answer = self.send("GET", path, follow=False)
-        if answer.status == 307:
-            was_given = time.monotonic()
-            self.wait(self.random.choice([0, 0, URL_LIFETIME / 3]))
-            url = answer.headers["location"]
-            answer = self.fetch(url)
-            if answer.status != 200 and time.monotonic() - was_given < URL_LIFETIME - 1:
-                raise Violation(f"{path} was redirected, but what it led to is not there: {answer.status}")
-        if answer.status != 200:
-            return f"{path}: {answer.status}"
-        if answer.body != data:
-            raise Violation(f"{path}: other bytes than its digest says")
-        return None
-
-    @staticmethod
-    def fetch(url):
-        host, path = url.removeprefix("http://").split("/", 1)
-        connection = http.client.HTTPConnection(host, timeout=30)
-        try:
-            connection.request("GET", f"/{path}")
-            response = connection.getresponse()
-            response.body = response.read()
-            return response
-        finally:
-            connection.close()
-
-
-class Deleter(Actor):
-    """Deletes manifests, and blobs that it may."""
-
-    def step(self):
-        images = self.world.live_images()
-        if images and self.random.random() < (0.9 if len(images) > MOST_IMAGES else 0.5):
-            self.delete_manifest(self.random.choice(images))
-        else:
-            self.delete_blob(self.random.choice(self.world.repositories), self.random.choice(self.world.pool))
-        if len(images) < MOST_IMAGES:
-            self.wait(self.random.random() * 0.2)
-
-    def delete_manifest(self, image):
-        with image.being_deleted() as acknowledged:
-            answer = self.send("DELETE", f"/v2/{image.repository}/manifests/{image.digest}")
-            if answer.status not in (202, 404):
-                raise Violation(f"DELETE of {image.digest}: {answer}")
-            acknowledged()
-        self.world.count("manifests deleted")
-
-    def delete_blob(self, repository, data):
-        with self.world.disturbing(repository, sha256(data)):
-            try:
-                answer = self.send("DELETE", f"/v2/{repository}/blobs/{sha256(data)}")
-            except Unknown:
-                self.wait(1)  # it may still be done
-                raise
-            if answer.status not in (202, 404, 405):
-                raise Violation(f"DELETE of {sha256(data)}: {answer}")
-        self.world.count("blobs deleted" if answer.status == 202 else "blobs not deleted")
-
-
-class Killer(Actor):
-    """kill -9 of nodes, and of their connections to the database where that is a server."""
-
-    def __init__(self, world, number, stores):
-        super().__init__(world, number)
-        self.stores = stores
-
-    def step(self):
-        self.wait(self.random.uniform(0.5, 3))
-        if self.random.random() < 0.5 and self.stores.end_connections(self.random.choice(self.world.nodes), self.random):
-            return self.world.count("connections ended")
-        node = self.random.choice(self.world.nodes)
-        self.world.count_collected(node)
-        node.kill()
-        node.start()
-        return self.world.count("kills")
