@@ -1,6 +1,6 @@
 package import Access
 package import Metadata
-package import OCI
+import OCI
 package import Retention
 
 /// The right to say what is kept in a scope.
