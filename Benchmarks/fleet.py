@@ -9,7 +9,9 @@ import json
 import os
 import pathlib
 import re
+import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,6 +21,7 @@ import urllib.request
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "Tests/System"))
 
+import ceilings  # noqa: E402
 from services import Postgres, free_ports  # noqa: E402
 
 STRATA = os.environ.get("STRATA_BIN", str(ROOT / ".build/release/strata"))
@@ -215,8 +218,22 @@ class Registry:
         return json.loads(done.stdout)
 
 
-def pushes(url, seconds) -> list[list[str]]:
-    rows = []
+def cpu_of(postgres) -> float:
+    """CPU-seconds of a server's processes so far, those that have ended included."""
+    (postmaster,) = postgres.processes
+    ticks = 0
+    for pid in [postmaster.pid, *postgres.children(postmaster)]:
+        try:
+            fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue  # ended, and is in the postmaster's own sum soon
+        ticks += sum(map(int, fields[11:15] if pid == postmaster.pid else fields[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def pushes(postgres, url, seconds) -> tuple[list[list[str]], dict[str, float]]:
+    """Rows of a table, and the rates by what was pushed and the number of workers."""
+    rows, rates = [], {}
     settings = {"metadata": "postgres", "postgres.url": url, "postgres.connections": 16, "log.level": "warning"}
     with Registry(settings) as registry:
         registry.bench("seed", 8, "--manifests", 1000)
@@ -224,16 +241,49 @@ def pushes(url, seconds) -> list[list[str]]:
             for workers in (8, 50):
                 names = ("strata_upload_batch_size_sum", "strata_upload_batch_size_count", "strata_sql_retries_total")
                 before = [registry.metric(name) for name in names]
+                database, load = cpu_of(postgres), resource.getrusage(resource.RUSAGE_CHILDREN)
                 result = registry.bench(scenario, workers, "--seconds", seconds, *options)
                 uploads, batches, retries = (registry.metric(name) - old for name, old in zip(names, before))
+                operations = result["operationsPerSecond"] * seconds
+                after = resource.getrusage(resource.RUSAGE_CHILDREN)
+                load = after.ru_utime + after.ru_stime - load.ru_utime - load.ru_stime
+                each = [1000 * spent / operations for spent in (cpu_of(postgres) - database, load)]
+                rates[f"{scenario} {workers}"] = result["operationsPerSecond"]
                 rows.append([
                     f"{scenario}, {workers} workers", f"{result['operationsPerSecond']:,.0f}/s",
                     f"{result['latency']['p50']:.1f} / {result['latency']['p99']:.1f} ms",
-                    f"{result['server']['cpuMillisecondsPerOperation']:.3f} ms",
+                    f"{result['server']['cpuMillisecondsPerOperation']:.3f} / {each[0]:.3f} / {each[1]:.3f} ms",
                     f"{uploads / batches:.1f}" if scenario == "push-blob" else "", f"{retries:.0f}",
                 ])
                 print("  " + " | ".join(rows[-1]), flush=True)
-    return rows
+    return rows, rates
+
+
+def beside_ceilings(postgres, new_database, seconds, rounds) -> tuple[list[list[str]], list[list[str]]]:
+    """Pushes into empty databases and, in turn with them, the same statements without a registry."""
+    alone, through, rows = {}, {}, []
+    for _ in range(rounds):
+        url, database = new_database()
+        for statement in fill(ceilings.REPOSITORIES * 20, ceilings.REPOSITORIES):
+            postgres.sql(statement, database)
+        postgres.sql("VACUUM ANALYZE", database)
+        scripts = {"manifest": (ceilings.manifest_push(LAYERS_OF_REPOSITORY + 20), 1)}
+        scripts |= {f"uploads by {n}": (ceilings.upload_commits(n), n) for n in (1, 8, 64)}
+        for name, (script, each) in scripts.items():
+            found = max(each * ceilings.rate(postgres, database, script, clients, seconds) for clients in (8, 16))
+            alone.setdefault(name, []).append(found)
+            print(f"  {name}, SQL alone: {found:,.0f}/s", flush=True)
+        rows, rates = pushes(postgres, new_database()[0], seconds)
+        for name, found in rates.items():
+            through.setdefault(name, []).append(found)
+    compared = []
+    for name, ceiling in (("push-manifest", "manifest"), ("push-blob", "uploads by 1"), ("push-blob", "uploads by 8"),
+                          ("push-blob", "uploads by 64")):
+        most = statistics.median(alone[ceiling])
+        cells = [f"{found:,.0f}/s · {100 * found / most:.0f} %"
+                 for found in (statistics.median(through[f"{name} {workers}"]) for workers in (8, 50))]
+        compared.append([ceiling, f"{most:,.0f}/s", *cells])
+    return rows, compared
 
 
 def table(head, rows) -> str:
@@ -253,6 +303,7 @@ def main():
     parser.add_argument("--manifests", type=int, default=1_000_000)
     parser.add_argument("--repositories", type=int, default=5_000)
     parser.add_argument("--seconds", type=int, default=5, help="of each run of pushes")
+    parser.add_argument("--rounds", type=int, default=3, help="of pushes in turn with SQL alone")
     parser.add_argument("--write", action="store_true", help="replace the tables in docs/benchmarks.md")
     options = parser.parse_args()
     settings = ("max_wal_size = 8GB", "checkpoint_timeout = 30min", "shared_buffers = 1GB", "work_mem = 64MB")
@@ -271,16 +322,19 @@ def main():
         seconds = load(postgres, database, options.manifests, options.repositories)
         rows, plans = sizes(postgres, database), explain(postgres, database, options.repositories)
         print("pushes into an empty database", flush=True)
-        small = pushes(new_database()[0], options.seconds)
+        small, compared = beside_ceilings(postgres, new_database, options.seconds, options.rounds)
         print("pushes into the full database", flush=True)
-        large = pushes(url, options.seconds)
-    push_head = ["pushes", "rate", "p50 / p99", "CPU of strata each", "uploads per transaction", "retries"]
+        large, _ = pushes(postgres, url, options.seconds)
+    push_head = ["pushes", "rate", "p50 / p99", "CPU of Strata / PostgreSQL / load each", "uploads per transaction", "retries"]
     text = "\n".join([
         f"Measured {time.strftime('%Y-%m-%d')} on {os.cpu_count()} cores that PostgreSQL 15, Strata and the load share; "
         f"{options.manifests:,} manifests in {options.repositories:,} repositories, filled in {seconds:.0f} s.", "",
         table(["hot query", "ms", "buffers", "plan"], plans), "",
         table(["table", "rows", "heap B/row", "indexes B/row", "total"], rows), "",
-        "Into an empty database:", "", table(push_head, small), "", "Into the full one:", "", table(push_head, large),
+        f"Beside what PostgreSQL makes of the same statements alone, medians of {options.rounds} rounds in turn:", "",
+        table(["transactions of", "SQL alone", "through Strata, 8 workers", "50 workers"], compared), "",
+        "Into an empty database, the last round:", "", table(push_head, small), "",
+        "Into the full one:", "", table(push_head, large),
     ])
     print(text)
     if options.write:

@@ -310,8 +310,10 @@ struct QueryLockTests {
         try await scene.store.deleteTag(try Tag(parsing: "v1"), in: scene.repository)
         #expect(try await scene.observer.run("UPDATE manifest SET keep_until = 0") == "UPDATE 2")
         #expect(try await scene.observer.run("UPDATE gc_hint SET due_at = 0").hasPrefix("UPDATE"))
-        let rule = UntaggedRule(age: 0, reason: "untagged")
-        while try await scene.store.collectReleasedManifests(limit: 20, rule: { _ in rule }).hints > 0 {}
+        #expect(try await scene.observer.run("UPDATE manifest SET created_at = 0").hasPrefix("UPDATE"))
+        let rule = try RetentionPolicy(decoding: #"{"version":1,"rules":[{"delete":"untagged","days":1}]}"#.utf8)
+        _ = try await scene.store.setPolicy(rule, of: .registry)
+        while try await scene.store.collectReleasedManifests(limit: 20).hints > 0 {}
         #expect(try await scene.store.counts().manifests == 2)
         #expect(try await scene.observer.run("SELECT count(*) FROM manifest_child WHERE child_id IS NULL") == "0")
     }

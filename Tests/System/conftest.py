@@ -9,10 +9,14 @@ _names = itertools.count()
 
 
 def pytest_generate_tests(metafunc):
-    """Every test that needs stores runs on each pair, unless it is marked to be about one of them."""
+    """Every test that needs stores runs on both pairs, unless it is marked to be about one of them; on SeaweedFS, only what
+    is marked to run there too."""
     if "stores" in metafunc.fixturenames:
         marked = [name for name in PAIRS if metafunc.definition.get_closest_marker(name)]
-        metafunc.parametrize("stores", marked or list(PAIRS), indirect=True, scope="session")
+        pairs = [name for name in marked if name != "seaweedfs"] or ["embedded", "shared"]
+        if "seaweedfs" in marked and "shared" in pairs:
+            pairs.append("seaweedfs")
+        metafunc.parametrize("stores", pairs, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,11 @@
-"""The engines behind a server. Most tests run on both pairs: what is embedded, and what many nodes share."""
+"""The engines behind a server. Most tests run on both pairs, what is embedded and what many nodes share; those of the
+specification and of collection on a second object store, too, since stores fail in opposite places."""
 import contextlib
 import os
 import pathlib
 import sqlite3
 
-from services import Postgres, RadosGateway
+from services import Postgres, RadosGateway, SeaweedFS
 
 
 class Embedded:
@@ -44,10 +45,11 @@ class Shared:
     """PostgreSQL and Ceph's S3: one of each for all tests, a database and a bucket for each server."""
 
     name = "shared"
+    object_store = RadosGateway
 
     def __init__(self):
         self.postgres = Postgres().__enter__()
-        self.s3 = RadosGateway().__enter__()
+        self.s3 = self.object_store().__enter__()
 
     def settings(self) -> dict:
         database = {"metadata": "postgres", "postgres.url": self.postgres.database(), "postgres.connections": 8}
@@ -84,4 +86,11 @@ class Shared:
         self.s3.__exit__()
 
 
-PAIRS = {pair.name: pair for pair in (Embedded, Shared)}
+class SharedOnSeaweedFS(Shared):
+    """PostgreSQL and SeaweedFS's S3, which is lax where Ceph is strict and strict where Ceph is lax."""
+
+    name = "seaweedfs"
+    object_store = SeaweedFS
+
+
+PAIRS = {pair.name: pair for pair in (Embedded, Shared, SharedOnSeaweedFS)}

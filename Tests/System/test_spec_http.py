@@ -8,6 +8,8 @@ import pytest
 
 from harness import sha256
 
+pytestmark = pytest.mark.seaweedfs
+
 
 @pytest.mark.parametrize("method,path,status,code", [
     ("GET", "/", 404, "NOT_FOUND"), ("GET", "/v1/", 404, "NOT_FOUND"), ("GET", "/v2/a", 404, "NOT_FOUND"),

@@ -6,6 +6,8 @@ import pytest
 
 from harness import OCI_EMPTY, OCI_INDEX, OCI_MANIFEST, descriptor, image_manifest, sha256
 
+pytestmark = pytest.mark.seaweedfs
+
 
 def tags(server, repository, query=""):
     return server.request("GET", f"/v2/{repository}/tags/list{query}")

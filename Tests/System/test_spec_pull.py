@@ -6,6 +6,8 @@ import pytest
 
 from harness import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, descriptor, image_manifest, sha256, sha512
 
+pytestmark = pytest.mark.seaweedfs
+
 
 @pytest.mark.parametrize("accept", [None, "*/*", DOCKER_MANIFEST, "text/html", OCI_INDEX])
 @pytest.mark.parametrize("by", ["tag", "digest"])

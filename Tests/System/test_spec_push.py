@@ -5,6 +5,8 @@ import pytest
 
 from harness import sha256, sha512
 
+pytestmark = pytest.mark.seaweedfs
+
 
 def begin(server, repository, query=""):
     opened = server.request("POST", f"/v2/{repository}/blobs/uploads/{query}")
