@@ -7,10 +7,12 @@ import os
 import random
 import time
 
+import pytest
+
 from cluster import cluster
 from test_collection import wait_until
-from torture import WINDOWS, World
-from torture_actors import Deleter, Killer, Puller, Pusher, RepositoryDeleter, Tagger, Undeleter
+from torture import WINDOWS, Violation, World
+from torture_actors import Deleter, Killer, Puller, Pusher, RepositoryDeleter, Saboteur, Tagger, Undeleter
 
 MINUTES = float(os.environ.get("MINUTES", "1"))
 SEED = int(os.environ.get("STRATA_SEED", str(random.SystemRandom().randrange(1 << 30))))
@@ -24,15 +26,7 @@ def test_nothing_live_is_lost_and_nothing_dead_stays(stores):
     count = 2 if stores.name == "shared" else 1
     with cluster(count, stores.settings() | WINDOWS) as nodes:
         world = World(nodes, SEED)
-        actors = [kind(world, number) for kind, many in ACTORS for number in range(many)] + [Killer(world, 0, stores)]
-        for actor in actors:
-            actor.start()
-        end = time.monotonic() + 60 * MINUTES
-        while time.monotonic() < end and not world.failures:
-            time.sleep(0.2)
-        world.stop.set()
-        for actor in actors:
-            actor.join()
+        torture(world, [*actors(world), Killer(world, 0, stores)], 60 * MINUTES)
         for node in nodes:
             world.count_collected(node)
         print(stores.name, dict(sorted(world.counts.items())))
@@ -44,6 +38,31 @@ def test_nothing_live_is_lost_and_nothing_dead_stays(stores):
         assert status == 0 and report["findings"] == [], report
         for what in ["images", "manifests deleted", "mounts", "pulls", "restored", "collected links", "collected blobs"]:
             assert world.counts.get(what, 0) > 5 * MINUTES, f"too few {what} to mean anything"
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize("lie", Saboteur.LIES)
+def test_whoever_breaks_a_promise_is_found_out(stores, lie):
+    with cluster(1, stores.settings() | WINDOWS) as nodes:
+        world = World(nodes, SEED)
+        torture(world, [*actors(world), Saboteur(world, 0, stores, lie)], 60)
+        assert any(isinstance(failure, Violation) for _, failure in world.failures), f"not noticed: {lie}"
+
+
+def actors(world):
+    return [kind(world, number) for kind, many in ACTORS for number in range(many)]
+
+
+def torture(world, threads, seconds):
+    """Until the time is over or something is wrong."""
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not world.failures:
+        time.sleep(0.2)
+    world.stop.set()
+    for thread in threads:
+        thread.join()
 
 
 def reclaim(stores, nodes):

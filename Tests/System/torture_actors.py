@@ -298,3 +298,22 @@ class Killer(Actor):
         node.kill()
         node.start()
         return self.world.count("kills")
+
+
+class Saboteur(Actor):
+    """Breaks the registry's promises behind its back, to see whether anybody notices."""
+
+    LIES = {
+        "promises end early": ["UPDATE repo_blob SET lease_until = 0", "UPDATE gc_hint SET due_at = 0"],
+        "keys are condemned early": ["UPDATE object_trash SET delete_after = 0"],
+        "edges are lost": ["DELETE FROM manifest_blob WHERE manifest_id = (SELECT max(id) FROM manifest)"],
+    }
+
+    def __init__(self, world, number, stores, lie):
+        super().__init__(world, number)
+        self.stores, self.statements = stores, self.LIES[lie]
+
+    def step(self):
+        self.wait(0.5)
+        for statement in self.statements:
+            self.stores.sql(self.world.nodes[0], statement)
