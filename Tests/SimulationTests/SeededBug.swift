@@ -19,7 +19,7 @@ struct SeededBug: Sendable, CustomStringConvertible {
     /// What is wrong.
     let description: String
     /// Seeds within which it must be found.
-    var limit: UInt64 = 2000
+    var limit: UInt64 = 10_000
     /// Makes the plan of a seed one in which it can show.
     var adapt: @Sendable (inout Plan) -> Void = { _ in }
     fileprivate var change: @Sendable (Query, RecordedTransaction) -> Deed? = { _, _ in nil }

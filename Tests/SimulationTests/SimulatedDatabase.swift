@@ -46,7 +46,7 @@ struct SimulatedDatabase: SQLDatabase {
                 }
             } catch is RecordedTransaction.Pause {
                 recorded.whilePaused?()
-                _ = try await process.step("write goes on", after: world.scheduler.chance.upTo(20 * 60_000))
+                _ = try await process.step("write goes on", after: world.scheduler.chance.upTo(3 * 3_600_000))
             } catch is RecordedTransaction.Crash {
                 throw world.crash(process)
             }
