@@ -145,7 +145,6 @@ struct Composition {
             blobs: blobs,
             pace: isWaitedFor ? .unlimited : Pace(percent: configuration.collection.share),
             metrics: metrics,
-            untaggedRules: { { _ in nil } },
             logger: logger
         )
     }
@@ -157,6 +156,16 @@ struct Composition {
             metadata: metadata,
             metrics: metrics,
             interval: configuration.collection.interval,
+            logger: logger
+        )
+    }
+
+    func retentionService() -> RetentionService {
+        RetentionService(
+            metadata,
+            pace: Pace(percent: configuration.collection.share),
+            metrics: RetentionMetrics(metrics),
+            interval: configuration.retention.interval,
             logger: logger
         )
     }
