@@ -220,6 +220,27 @@ struct QueryLockTests {
         #expect(scene.retried.count == 0)
     }
 
+    @Test("a rule waits for a hold that is being set, and then deletes nothing")
+    func holdThenRule() async throws {
+        let scene = try await Scene()
+        try await scene.upload(["config", "layer"])
+        let image = try scene.image("config", ["layer"])
+        try await scene.push(image, "v1")
+        let policy = try RetentionPolicy(decoding: #"{"version":1,"rules":[{"delete":"old","days":0}]}"#.utf8)
+        _ = try await scene.store.setPolicy(policy, of: .registry)
+        let plan = try #require(try await scene.store.retentionPlan(of: scene.repository))
+        try await scene.hold("retention_hold")
+        async let setting = scene.store.setHold(try Self.hold(on: "v*"), in: scene.repository)
+        try await scene.observer.waitUntilBlocked(count: 1)
+        async let refusal = scene.refusal { _ = try await scene.store.apply(plan, cause: "schedule") }
+        try await scene.observer.waitUntilBlocked(count: 2)
+        try await scene.letGo()
+        _ = try await setting
+        #expect(try await refusal == .preconditionFailed)
+        #expect(try await scene.target("v1") == image.digest)
+        #expect(scene.retried.count == 0)
+    }
+
     @Test("there is no hold on a manifest whose deletion is under way")
     func deletionThenHoldOnManifest() async throws {
         let scene = try await Scene()

@@ -44,7 +44,7 @@ def checked(server, document, method, path, body=None, headers=None):
 def find(document, path):
     path = path.split("?")[0]
     for template, operations in document["paths"].items():
-        pattern = re.escape(template).replace(r"\{name\}", "(?:(?!-/)[^/]+/)*?(?!-)[^/]+")
+        pattern = re.sub(r"\\\{(name|scope)\\\}", "(?:(?!-/)[^/]+/)*?(?!-)[^/]+", re.escape(template))
         if re.fullmatch(re.sub(r"\\{\w+\\}", "[^/]+", pattern), path):
             return template, operations
     return None, {}
@@ -431,7 +431,7 @@ def test_bodies_have_a_limit_and_a_media_type(server, repository):
 # -- The document
 
 
-VALUES = {"name": "no/such", "tag": "v1", "digest": sha256(b"x"), "id": "1"}
+VALUES = {"name": "no/such", "tag": "v1", "digest": sha256(b"x"), "id": "1", "scope": "registry"}
 
 
 def test_every_documented_operation_is_answered_and_no_other(server, document):

@@ -12,13 +12,13 @@ import pytest
 from cluster import cluster
 from test_collection import wait_until
 from torture import WINDOWS, Violation, World
-from torture_actors import Deleter, Killer, Puller, Pusher, RepositoryDeleter, Saboteur, Tagger, Undeleter
+from torture_actors import Deleter, Keeper, Killer, Puller, Pusher, RepositoryDeleter, Saboteur, Tagger, Undeleter
 
 MINUTES = float(os.environ.get("MINUTES", "1"))
 SEED = int(os.environ.get("STRATA_SEED", str(random.SystemRandom().randrange(1 << 30))))
 
 # Who takes part, and how many of each. Whoever else changes what a registry holds belongs here.
-ACTORS = [(Pusher, 5), (Tagger, 1), (Puller, 2), (Deleter, 1), (RepositoryDeleter, 1), (Undeleter, 1)]
+ACTORS = [(Pusher, 5), (Tagger, 1), (Puller, 2), (Deleter, 1), (RepositoryDeleter, 1), (Undeleter, 1), (Keeper, 1)]
 
 
 def test_nothing_live_is_lost_and_nothing_dead_stays(stores):
@@ -33,10 +33,13 @@ def test_nothing_live_is_lost_and_nothing_dead_stays(stores):
         assert not world.failures, world.failures
         reclaim(stores, nodes)
         check(world)
+        for repository in world.kept:
+            tags = nodes[0].request("GET", f"/v2/{repository}/tags/list").json()["tags"]
+            assert len(tags) == Keeper.KEPT, (repository, tags)
         assert sorted(stores.objects(nodes[0])) == published(stores, nodes[0])
         status, report = nodes[0].verify()
         assert status == 0 and report["findings"] == [], report
-        for what in ["images", "manifests deleted", "mounts", "pulls", "restored", "collected links", "collected blobs"]:
+        for what in ["images", "manifests deleted", "mounts", "pulls", "restored", "kept tags", "collected links", "collected blobs"]:
             assert world.counts.get(what, 0) > 5 * MINUTES, f"too few {what} to mean anything"
 
 

@@ -85,6 +85,7 @@ enum APIDocument {
         case "name": "The name of a repository; its slashes may stand as they are."
         case "tag": "A tag."
         case "id": "The id of a hold."
+        case "scope": "registry, namespace/PATH or repository/NAME; its slashes may stand as they are."
         default: "A digest, such as sha256:…"
         }
     }
