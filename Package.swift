@@ -129,6 +129,16 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]
         ),
+        .testTarget(
+            name: "SimulationTests",
+            dependencies: [
+                "OCI", "Retention", "Telemetry", "SQLStore", "Metadata", "BlobStorage", "Access", "RegistryCore",
+                "Housekeeping",
+                .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+            ]
+        ),
         .testTarget(name: "TidyTests"),
     ],
     swiftLanguageModes: [.v6]

@@ -75,7 +75,8 @@ package struct Collector: Sendable {
         let objects = abandoned.filter { !$0.keys.isEmpty }
         try await forEach(objects, atMost: Self.deletions) { upload in
             let keys = upload.keys.map { StorageKey(bytes: $0) }
-            await deleting(keys.map(\.bytes)) {
+            // A late copy of a request may still make the object again: it is then deleted again when the claim has ended.
+            await deleting(keys.map(\.bytes), forgetting: blobs.deletesForGood) {
                 let progress = ObjectProgress(
                     key: keys[0],
                     tail: keys.dropFirst().first,
@@ -102,12 +103,16 @@ package struct Collector: Sendable {
         return Collected(hints: claimed.count, removed: gone.count, bytes: gone.bytes)
     }
 
-    /// Deletes objects and then forgets their keys. What fails is tried again when its claim has ended.
+    /// Deletes objects and then, as a rule, forgets their keys. What fails is tried again when its claim has ended.
     @discardableResult
-    private func deleting(_ keys: [[UInt8]], _ body: () async throws -> Void) async -> Bool {
+    private func deleting(
+        _ keys: [[UInt8]],
+        forgetting forgets: Bool = true,
+        _ body: () async throws -> Void
+    ) async -> Bool {
         do {
             try await body()
-            try await metadata.forget(keys)
+            if forgets { try await metadata.forget(keys) }
             return true
         } catch {
             metrics?.failures.add()

@@ -126,6 +126,7 @@ extension MetadataStore {
             try db.checkDeletion(of: tags, in: repository)
             try db.remember(tags, of: digest, keepingFor: window, reason: Self.requested)
             try db.run("UPDATE manifest_child SET child_id = NULL WHERE child_id = \(id)")
+            try db.release(referrersOf: id, keepingFor: window)
             try db.forget(manifest: id, keepingFor: window, childrenFor: window, reason: Self.requested)
             // What was about it has lost its subject.
             let referrers = try db.run(

@@ -259,6 +259,22 @@ struct CollectionTests {
         }
     }
 
+    @Test("looks again at what is about a manifest when that was deleted by request", arguments: Engine.available)
+    func subjectDeleted(_ engine: Engine) async throws {
+        try await with(engine) { fixture in
+            for text in ["config", "signature"] { _ = try await fixture.upload(text, to: repository) }
+            let image = try fixture.image("config", [])
+            let signature = try fixture.image("config", ["signature"], subject: image.digest)
+            try await fixture.push(image, "v1", to: repository)
+            try await fixture.push(signature, nil, to: repository)
+            try await fixture.collect(untagged: 0)
+            #expect(try await fixture.count("manifest") == 2)
+            try await fixture.store.deleteManifest(image.digest, in: repository)
+            try await fixture.collect(untagged: 0)
+            #expect(try await fixture.count("manifest") == 0)
+        }
+    }
+
     @Test("puts back what was deleted, with what went with it", arguments: Engine.available)
     func restores(_ engine: Engine) async throws {
         try await with(engine, promises: .standard) { fixture in
