@@ -3,6 +3,7 @@
 pushes measured through it end to end. Needs what `make bench` needs; starts a PostgreSQL of its own.
 
     fleet.py --manifests 1000000 --repositories 5000 --write
+    fleet.py --empty --write    only pushes into empty databases, beside SQL alone
 """
 import argparse
 import json
@@ -259,10 +260,14 @@ def pushes(postgres, url, seconds) -> tuple[list[list[str]], dict[str, float]]:
     return rows, rates
 
 
-def beside_ceilings(postgres, new_database, seconds, rounds) -> tuple[list[list[str]], list[list[str]]]:
+PUSH_HEAD = ["pushes", "rate", "p50 / p99", "CPU of Strata / PostgreSQL / load each", "uploads per transaction", "retries"]
+MACHINE = f"Measured {time.strftime('%Y-%m-%d')} on {os.cpu_count()} cores that PostgreSQL 15, Strata and the load share"
+
+
+def beside_ceilings(postgres, new_database, options) -> str:
     """Pushes into empty databases and, in turn with them, the same statements without a registry."""
-    alone, through, rows = {}, {}, []
-    for _ in range(rounds):
+    alone, through, rows, seconds = {}, {}, [], options.seconds
+    for _ in range(options.rounds):
         url, database = new_database()
         for statement in fill(ceilings.REPOSITORIES * 20, ceilings.REPOSITORIES):
             postgres.sql(statement, database)
@@ -283,7 +288,26 @@ def beside_ceilings(postgres, new_database, seconds, rounds) -> tuple[list[list[
         cells = [f"{found:,.0f}/s · {100 * found / most:.0f} %"
                  for found in (statistics.median(through[f"{name} {workers}"]) for workers in (8, 50))]
         compared.append([ceiling, f"{most:,.0f}/s", *cells])
-    return rows, compared
+    return "\n".join([
+        f"{MACHINE}, medians of {options.rounds} rounds in turn, load at the end {os.getloadavg()[0]:.0f}.", "",
+        table(["transactions of", "SQL alone", "through Strata, 8 workers", "50 workers"], compared), "",
+        "Strata in the last of these rounds:", "", table(PUSH_HEAD, rows),
+    ])
+
+
+def in_a_full_database(postgres, new_database, options) -> str:
+    """What a large registry's rows take, how the hot queries are run on them, and pushes among them."""
+    url, database = new_database()
+    print(f"loading {options.manifests:,} manifests", flush=True)
+    seconds = load(postgres, database, options.manifests, options.repositories)
+    rows, plans = sizes(postgres, database), explain(postgres, database, options.repositories)
+    large, _ = pushes(postgres, url, options.seconds)
+    return "\n".join([
+        f"{MACHINE}; {options.manifests:,} manifests in {options.repositories:,} repositories, filled in {seconds:.0f} s.", "",
+        table(["hot query", "ms", "buffers", "plan"], plans), "",
+        table(["table", "rows", "heap B/row", "indexes B/row", "total"], rows), "",
+        "Pushes into it:", "", table(PUSH_HEAD, large),
+    ])
 
 
 def table(head, rows) -> str:
@@ -303,6 +327,7 @@ def main():
     parser.add_argument("--manifests", type=int, default=1_000_000)
     parser.add_argument("--repositories", type=int, default=5_000)
     parser.add_argument("--seconds", type=int, default=5, help="of each run of pushes")
+    parser.add_argument("--empty", action="store_true", help="fill nothing")
     parser.add_argument("--rounds", type=int, default=3, help="of pushes in turn with SQL alone")
     parser.add_argument("--write", action="store_true", help="replace the tables in docs/benchmarks.md")
     options = parser.parse_args()
@@ -317,28 +342,13 @@ def main():
             shutil.rmtree(empty, ignore_errors=True)
             return url, url.split("dbname=")[1]
 
-        url, database = new_database()
-        print(f"loading {options.manifests:,} manifests", flush=True)
-        seconds = load(postgres, database, options.manifests, options.repositories)
-        rows, plans = sizes(postgres, database), explain(postgres, database, options.repositories)
-        print("pushes into an empty database", flush=True)
-        small, compared = beside_ceilings(postgres, new_database, options.seconds, options.rounds)
-        print("pushes into the full database", flush=True)
-        large, _ = pushes(postgres, url, options.seconds)
-    push_head = ["pushes", "rate", "p50 / p99", "CPU of Strata / PostgreSQL / load each", "uploads per transaction", "retries"]
-    text = "\n".join([
-        f"Measured {time.strftime('%Y-%m-%d')} on {os.cpu_count()} cores that PostgreSQL 15, Strata and the load share; "
-        f"{options.manifests:,} manifests in {options.repositories:,} repositories, filled in {seconds:.0f} s.", "",
-        table(["hot query", "ms", "buffers", "plan"], plans), "",
-        table(["table", "rows", "heap B/row", "indexes B/row", "total"], rows), "",
-        f"Beside what PostgreSQL makes of the same statements alone, medians of {options.rounds} rounds in turn:", "",
-        table(["transactions of", "SQL alone", "through Strata, 8 workers", "50 workers"], compared), "",
-        "Into an empty database, the last round:", "", table(push_head, small), "",
-        "Into the full one:", "", table(push_head, large),
-    ])
-    print(text)
+        small = beside_ceilings(postgres, new_database, options)
+        full = "" if options.empty else in_a_full_database(postgres, new_database, options)
+    print(small, full, sep="\n\n")
     if options.write:
-        replace("fleet", text)
+        replace("pushes", small)
+        if full:
+            replace("fleet", full)
 
 
 if __name__ == "__main__":

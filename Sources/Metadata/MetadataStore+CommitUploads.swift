@@ -61,12 +61,14 @@ extension SQLTransaction {
         let valid = uploads.filter { upload in upload.key.map { taken.contains($0) } ?? true }
         let digests = Set(valid.map(\.digest)).sorted()
         let sizes = Dictionary(valid.map { ($0.digest, $0.size) }, uniquingKeysWith: { first, _ in first })
-        try makeBlobs(digests, sizes)
-        let published = try locate(digests, valid)
-        let unused = valid.compactMap(\.key).filter { !published.contains($0) }
+        let repositories = try makeRepositories(Set(valid.map(\.repository)))
+        let located = try makeBlobs(digests, sizes)
+        let publishing = try publish(digests.filter { !located.contains($0) }, valid)
+        try link(valid, in: repositories, sizes, promises)
+        // What was published: keys of objects, and digests that inline bytes stand for.
+        var fresh = Set(try publishing.flatMap { try rows(of: $0) }.map { $0.bytes(0) })
+        let unused = valid.compactMap(\.key).filter { !fresh.contains($0) }
         try retire(unused, for: promises.trash, claimedFor: Promises.claim)
-        try link(valid, sizes, promises)
-        var fresh = Set(published)  // inline bytes stand for their digest
         return uploads.map { upload in
             guard upload.key.map({ taken.contains($0) }) ?? true else {
                 return .failure(
@@ -78,7 +80,9 @@ extension SQLTransaction {
     }
 
     /// Makes the blobs exist and stay until the transaction ends.
-    private func makeBlobs(_ digests: [Digest], _ sizes: [Digest: Int64]) throws {
+    ///
+    /// - Returns: those that have bytes already.
+    private func makeBlobs(_ digests: [Digest], _ sizes: [Digest: Int64]) throws -> Set<Digest> {
         try startInBatches(digests) { some in
             """
             INSERT INTO blob (digest, size, created_at)
@@ -87,49 +91,52 @@ extension SQLTransaction {
             """
         }
         // A conflict locks nothing: the row that was there may be gone when it is looked at.
-        let locked = try inBatches(digests) {
+        let locked = try startInBatches(digests) {
             "SELECT digest FROM blob WHERE digest IN \(list: $0) ORDER BY digest \(lock: .keyShare)"
         }
-        guard locked.count == digests.count else { throw SQLError.conflict }
+        let located = try inBatches(digests) {
+            """
+            SELECT digest FROM blob_copy WHERE digest IN \(list: $0)
+            UNION ALL SELECT digest FROM blob_inline WHERE digest IN \(list: $0)
+            """
+        }
+        guard try locked.reduce(0, { try $0 + rows(of: $1).count }) == digests.count else { throw SQLError.conflict }
+        return Set(located.map { $0.digest(0) })
     }
 
     /// Gives each blob that has no bytes yet those of the first upload of it.
     ///
     /// - Returns: the keys that were published, and the digests of the blobs that are new inline.
-    private func locate(_ digests: [Digest], _ uploads: [FinishedUpload]) throws -> Set<[UInt8]> {
-        let located = Set(
-            try inBatches(digests) {
-                """
-                SELECT digest FROM blob_copy WHERE digest IN \(list: $0)
-                UNION ALL SELECT digest FROM blob_inline WHERE digest IN \(list: $0)
-                """
-            }.map { $0.digest(0) }
-        )
+    private func publish(_ digests: [Digest], _ uploads: [FinishedUpload]) throws -> [StartedQuery] {
         let first = Dictionary(uploads.map { ($0.digest, $0.location) }, uniquingKeysWith: { first, _ in first })
         var copies: [[SQLValue]] = []
         var inline: [[SQLValue]] = []
-        for digest in digests where !located.contains(digest) {
+        for digest in digests {
             switch first[digest] {
             case .object(let key): copies.append([digest.sqlValue, key.sqlValue])
             case .inline(let data): inline.append([digest.sqlValue, data.sqlValue])
             case nil: break
             }
         }
-        let keys = try inBatches(copies) {
+        let keys = try startInBatches(copies) {
             """
             INSERT INTO blob_copy (digest, skey) VALUES \(rows: $0)
             ON CONFLICT (digest, region) DO NOTHING RETURNING skey
             """
         }
-        let data = try inBatches(inline) {
+        let data = try startInBatches(inline) {
             "INSERT INTO blob_inline (digest, data) VALUES \(rows: $0) ON CONFLICT (digest) DO NOTHING RETURNING digest"
         }
-        return Set((keys + data).map { $0.bytes(0) })
+        return keys + data
     }
 
     /// Lets repositories hold blobs for at least the lease.
-    private func link(_ uploads: [FinishedUpload], _ sizes: [Digest: Int64], _ promises: Promises) throws {
-        let repositories = try makeRepositories(Set(uploads.map(\.repository)))
+    private func link(
+        _ uploads: [FinishedUpload],
+        in repositories: [RepositoryName: Int64],
+        _ sizes: [Digest: Int64],
+        _ promises: Promises
+    ) throws {
         var seen: Set<[SQLValue]> = []
         let pairs = uploads.compactMap { upload in repositories[upload.repository].map { ($0, upload.digest) } }
             .sorted { ($0.0, $0.1) < ($1.0, $1.1) }

@@ -73,9 +73,10 @@ extension SQLTransaction {
         return try started.flatMap { try self.rows(of: $0) } + rows
     }
 
-    /// The same for a query whose rows nobody needs.
-    package func startInBatches<Item>(_ items: [Item], _ query: ([Item]) -> Query) throws {
-        for some in batches(of: items) { try start(query(some)) }
+    /// The same, only started.
+    @discardableResult
+    package func startInBatches<Item>(_ items: [Item], _ query: ([Item]) -> Query) throws -> [StartedQuery] {
+        try batches(of: items).map { try start(query($0)) }
     }
 
     private func batches<Item>(of items: [Item]) -> [[Item]] {

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from test_management import API, JSON, api, document, hold, pages  # noqa: F401 (fixtures)
+from management import API, JSON, api, document, hold, pages  # noqa: F401 (fixtures)
 
 KEEP_ONE = {"version": 1, "rules": [{"keep": "last", "count": 1, "by": "pushed"}, {"delete": "rest"}]}
 KEEP_ALL = {"version": 1, "rules": [{"keep": "always"}]}

@@ -93,7 +93,7 @@ enum APIDocument {
     private static func meaning(of status: Int) -> String {
         switch status {
         case 400: "Something in the request is not well formed."
-        case 403: "A hold is on it, or there are too many of them."
+        case 403: "It is held or immutable, or there are too many holds."
         case 404: "There is no such thing."
         case 412: "Things are not as the request requires; nothing was changed."
         case 413: "The body is too large."

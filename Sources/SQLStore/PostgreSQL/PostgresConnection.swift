@@ -114,39 +114,82 @@ final class PostgresConnection {
     ///
     /// - Parameter body: gets the result of each in binary form, once all have run, and must not keep it.
     func run(_ queries: [Query], _ body: (Int, OpaquePointer) throws -> Void) throws {
-        let names = try prepare(queries)
-        guard queries.count > 1 else {
-            for query in queries {
-                let result = try check(send(query, names[query.sql], PQexecPrepared, PQexecParams))
-                defer { PQclear(result) }
-                try body(0, result)
-            }
-            return
+        if prepared.count + queries.count > Self.maximumPrepared {
+            try script("DEALLOCATE ALL")
+            prepared.removeAll()
         }
+        if queries.count == 1, let query = queries.first { return try runAlone(query) { try body(0, $0) } }
+        guard PQenterPipelineMode(handle) == 1 else { throw PostgresError.connectionLost(lastMessage) }
+        let steps = try sendAll(queries)
         var results: [OpaquePointer?] = []
         defer { for result in results { PQclear(result) } }
-        guard PQenterPipelineMode(handle) == 1 else { throw PostgresError.connectionLost(lastMessage) }
-        for query in queries {
-            let isSent = send(query, names[query.sql], PQsendQueryPrepared, PQsendQueryParams)
-            guard isSent == 1 else { throw PostgresError.connectionLost(lastMessage) }
-        }
-        guard PQpipelineSync(handle) == 1 else { throw PostgresError.connectionLost(lastMessage) }
-        for _ in queries {
+        for _ in steps {
             results.append(PQgetResult(handle))
-            // Nothing comes between one query's result and the next one's; else the connection has broken.
+            // Nothing comes between one result and the next; else the connection has broken.
             let more = PQgetResult(handle)
             PQclear(more)
             guard more == nil, PQstatus(handle) == CONNECTION_OK else { break }
         }
-        if results.count == queries.count, PQstatus(handle) == CONNECTION_OK {
+        if results.count == steps.count, PQstatus(handle) == CONNECTION_OK {
             let end = PQgetResult(handle)
             defer { PQclear(end) }
             guard PQresultStatus(end) == PGRES_PIPELINE_SYNC, PQexitPipelineMode(handle) == 1 else {
                 throw PostgresError.connectionLost(lastMessage)
             }
         }
-        for (index, result) in results.enumerated() { try body(index, try success(result)) }
-        guard results.count == queries.count else { throw PostgresError.connectionLost(lastMessage) }
+        var found: [OpaquePointer] = []
+        for (step, result) in zip(steps, results) {
+            let result = try success(result)
+            switch step {
+            case .preparation(let sql, let name): prepared[sql] = name
+            case .query: found.append(result)
+            }
+        }
+        guard found.count == queries.count else { throw PostgresError.connectionLost(lastMessage) }
+        for (index, result) in found.enumerated() { try body(index, result) }
+    }
+
+    private func runAlone(_ query: Query, _ body: (OpaquePointer) throws -> Void) throws {
+        var name = prepared[query.sql]
+        if name == nil, isPrepared(query) {
+            let new = "s\(prepared.count)"
+            let types = query.values.map(\.postgresType)
+            PQclear(try check(PQprepare(handle, new, Self.text(of: query), CInt(types.count), types)))
+            prepared[query.sql] = new
+            name = new
+        }
+        let result = try check(send(query, name, PQexecPrepared, PQexecParams))
+        defer { PQclear(result) }
+        try body(result)
+    }
+
+    /// What is sent in a pipeline, each with a result of its own.
+    private enum Step {
+        case preparation(sql: String, name: String)
+        case query
+    }
+
+    /// Statements are prepared right before they are run: doing so takes locks, too.
+    private func sendAll(_ queries: [Query]) throws -> [Step] {
+        var steps: [Step] = []
+        var fresh: [String: String] = [:]
+        for query in queries {
+            var name = prepared[query.sql] ?? fresh[query.sql]
+            if name == nil, isPrepared(query) {
+                let new = "s\(prepared.count + fresh.count)"
+                let types = query.values.map(\.postgresType)
+                let isSent = PQsendPrepare(handle, new, Self.text(of: query), CInt(types.count), types)
+                guard isSent == 1 else { throw PostgresError.connectionLost(lastMessage) }
+                steps.append(.preparation(sql: query.sql, name: new))
+                fresh[query.sql] = new
+                name = new
+            }
+            let isSent = send(query, name, PQsendQueryPrepared, PQsendQueryParams)
+            guard isSent == 1 else { throw PostgresError.connectionLost(lastMessage) }
+            steps.append(.query)
+        }
+        guard PQpipelineSync(handle) == 1 else { throw PostgresError.connectionLost(lastMessage) }
+        return steps
     }
 
     private typealias Values = UnsafePointer<UnsafePointer<CChar>?>
@@ -168,21 +211,7 @@ final class PostgresConnection {
         }
     }
 
-    /// The names of prepared statements by the text of their queries. Those that have none are sent as they are.
-    private func prepare(_ queries: [Query]) throws -> [String: String] {
-        guard preparesStatements else { return [:] }
-        if prepared.count + queries.count > Self.maximumPrepared {
-            try script("DEALLOCATE ALL")
-            prepared.removeAll()
-        }
-        for query in queries where prepared[query.sql] == nil && !Self.unprepared.contains(query.sql) {
-            let name = "s\(prepared.count)"
-            let types = query.values.map(\.postgresType)
-            PQclear(try check(PQprepare(handle, name, Self.text(of: query), CInt(types.count), types)))
-            prepared[query.sql] = name
-        }
-        return prepared
-    }
+    private func isPrepared(_ query: Query) -> Bool { preparesStatements && !Self.unprepared.contains(query.sql) }
 
     /// They need no plan, and can be found in what is sent.
     private static let unprepared: Set = ["BEGIN", "COMMIT"]
