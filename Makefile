@@ -3,8 +3,9 @@ SHELL := /bin/bash
 TOOLS := .build-tools/venv
 DATA ?= ./strata-data
 LISTEN ?= 127.0.0.1:5000
+SEEDS ?= 10000
 
-.PHONY: help build debug test test-fast test-system model lint format fuzz torture bench bench-fleet bench-objects run ci clean
+.PHONY: help build debug test test-fast test-system model simulate lint format fuzz torture bench bench-fleet bench-objects run ci clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -27,7 +28,10 @@ test-fast: .build-tools/test-tools ## unit tests on SQLite and PostgreSQL, and t
 test-system: build .build-tools/test-tools ## specification, clients, crashes, concurrency against the release binary
 	cd Tests/System && $(CURDIR)/$(TOOLS)/bin/python3 -m pytest -q -ra -s
 
-test: lint test-fast model test-system fuzz ## everything; installs and starts what it needs
+test: lint test-fast model simulate test-system fuzz ## everything; installs and starts what it needs
+
+simulate: .build-tools/build-dependencies ## SEEDS runs (10000) of the real code by a virtual clock, or STRATA_SEED alone
+	$(if $(STRATA_SEED),,STRATA_SEEDS=$(SEEDS)) swift test --filter SimulationTests
 
 model: .build-tools/test-tools ## every state of the models of garbage collection, and every mistake that can be put in
 	scripts/check-model.sh

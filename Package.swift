@@ -65,7 +65,8 @@ let package = Package(
         .target(
             name: "Housekeeping",
             dependencies: [
-                "OCI", "Telemetry", "Metadata", "BlobStorage", .product(name: "Logging", package: "swift-log"),
+                "OCI", "Telemetry", "Retention", "Metadata", "BlobStorage",
+                .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ]
@@ -99,8 +100,8 @@ let package = Package(
             name: "strata",
             dependencies: [
                 "LoadGenerator",
-                "OCI", "Telemetry", "SQLStore", "Metadata", "BlobStorage", "Access", "RegistryCore", "Housekeeping",
-                "Importing", "HTTPAPI",
+                "OCI", "Telemetry", "SQLStore", "Retention", "Metadata", "BlobStorage", "Access", "RegistryCore",
+                "Housekeeping", "Importing", "HTTPAPI",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -126,6 +127,16 @@ let package = Package(
             dependencies: [
                 "strata", "BlobStorage", "Housekeeping",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]
+        ),
+        .testTarget(
+            name: "SimulationTests",
+            dependencies: [
+                "OCI", "Retention", "Telemetry", "SQLStore", "Metadata", "BlobStorage", "Access", "RegistryCore",
+                "Housekeeping",
+                .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
             ]
         ),
         .testTarget(name: "TidyTests"),

@@ -2,19 +2,22 @@ import OCI
 
 /// Names an object. Random, made once and never used again: whoever deletes a key can never hit newer content.
 package struct StorageKey: Hashable, Sendable, CustomStringConvertible {
-    /// 16 bytes.
+    /// ``size`` of them.
     package let bytes: [UInt8]
+
+    /// Bytes of a key.
+    package static let size = 16
 
     package static func random() -> StorageKey {
         var generator = SystemRandomNumberGenerator()
-        return StorageKey(bytes: (0..<16).map { _ in UInt8.random(in: .min ... .max, using: &generator) })
+        return StorageKey(bytes: (0..<size).map { _ in UInt8.random(in: .min ... .max, using: &generator) })
     }
 
     package init(bytes: [UInt8]) { self.bytes = bytes }
 
     /// Nil unless the text is a ``description``.
     package init?(_ text: some StringProtocol) {
-        guard let bytes = Hexadecimal.decode(Array(text.utf8)), bytes.count == 16 else { return nil }
+        guard let bytes = Hexadecimal.decode(Array(text.utf8)), bytes.count == Self.size else { return nil }
         self.bytes = bytes
     }
 

@@ -2,7 +2,6 @@ import Telemetry
 package import BlobStorage
 package import Logging
 package import Metadata
-package import OCI
 
 /// Reclaims what nothing refers to any more, while pushes and pulls go on: manifests, then links, then blobs, then the
 /// bytes themselves. Any number of them may work on the same stores.
@@ -15,8 +14,6 @@ package struct Collector: Sendable {
     private let pace: Pace
     private let metrics: CollectorMetrics?
     private let logger: Logger
-    /// What holds for manifests without a name in a repository.
-    private let untaggedRules: @Sendable () async throws -> @Sendable (RepositoryName) -> UntaggedRule?
 
     /// Most rows of a transaction: on SQLite pushes wait for it, so it is to last a millisecond.
     private static let batch = 20
@@ -30,11 +27,10 @@ package struct Collector: Sendable {
         blobs: any BlobStore,
         pace: Pace,
         metrics: CollectorMetrics?,
-        untaggedRules: @escaping @Sendable () async throws -> @Sendable (RepositoryName) -> UntaggedRule?,
         logger: Logger
     ) {
-        (self.metadata, self.blobs, self.pace, self.metrics) = (metadata, blobs, pace, metrics)
-        (self.untaggedRules, self.logger) = (untaggedRules, logger)
+        (self.metadata, self.blobs, self.pace) = (metadata, blobs, pace)
+        (self.metrics, self.logger) = (metrics, logger)
     }
 
     /// Works off everything that is due.
@@ -46,9 +42,8 @@ package struct Collector: Sendable {
         try await repeating(&report.repositories, "repositories") {
             try await metadata.purgeRepository(limit: Self.batch)
         }
-        let rule = try await untaggedRules()
         try await repeating(&report.manifests, "manifests") {
-            try await metadata.collectReleasedManifests(limit: Self.batch, rule: rule)
+            try await metadata.collectReleasedManifests(limit: Self.batch)
         }
         try await repeating(&report.manifests, "manifests") { try await metadata.collectCondemnedManifest() }
         try await repeating(&report.links, "links") { try await metadata.collectLinks(limit: Self.batch) }
@@ -80,7 +75,8 @@ package struct Collector: Sendable {
         let objects = abandoned.filter { !$0.keys.isEmpty }
         try await forEach(objects, atMost: Self.deletions) { upload in
             let keys = upload.keys.map { StorageKey(bytes: $0) }
-            await deleting(keys.map(\.bytes)) {
+            // A late copy of a request may still make the object again: it is then deleted again when the claim has ended.
+            await deleting(keys.map(\.bytes), forgetting: blobs.deletesForGood) {
                 let progress = ObjectProgress(
                     key: keys[0],
                     tail: keys.dropFirst().first,
@@ -107,12 +103,16 @@ package struct Collector: Sendable {
         return Collected(hints: claimed.count, removed: gone.count, bytes: gone.bytes)
     }
 
-    /// Deletes objects and then forgets their keys. What fails is tried again when its claim has ended.
+    /// Deletes objects and then, as a rule, forgets their keys. What fails is tried again when its claim has ended.
     @discardableResult
-    private func deleting(_ keys: [[UInt8]], _ body: () async throws -> Void) async -> Bool {
+    private func deleting(
+        _ keys: [[UInt8]],
+        forgetting forgets: Bool = true,
+        _ body: () async throws -> Void
+    ) async -> Bool {
         do {
             try await body()
-            try await metadata.forget(keys)
+            if forgets { try await metadata.forget(keys) }
             return true
         } catch {
             metrics?.failures.add()

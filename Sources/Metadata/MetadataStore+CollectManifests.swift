@@ -1,15 +1,6 @@
-package import OCI
+import OCI
+import Retention
 import SQLStore
-
-/// When a manifest without a name goes.
-package struct UntaggedRule: Hashable, Sendable {
-    /// How long nothing may have named, pushed or promised it. Milliseconds.
-    package let age: Int64
-    /// What is written down as the reason.
-    package let reason: String
-
-    package init(age: Int64, reason: String) { (self.age, self.reason) = (age, reason) }
-}
 
 extension MetadataStore {
     /// A transaction of a collector. Its questions are asked of an index even where most rows of a table would match: a
@@ -24,33 +15,28 @@ extension MetadataStore {
         }
     }
 
-    /// Looks at manifests that something let go of. One goes if its repository has a rule for such manifests, and is
-    /// looked at again if it is too young for it.
+    /// Looks at manifests that something let go of. One goes if the policies of its repository have a rule for such
+    /// manifests, and is looked at again if it is too young for it.
     ///
     /// At most one is removed in a transaction: two that share layers would else wait for each other.
     ///
-    /// - Parameters:
-    ///   - limit: most hints that are worked off.
-    ///   - rule: what holds in a repository; nil if such manifests stay there for ever.
-    package func collectReleasedManifests(
-        limit: Int,
-        rule: @escaping @Sendable (RepositoryName) -> UntaggedRule?
-    ) async throws -> Collected {
+    /// - Parameter limit: most hints that are worked off.
+    package func collectReleasedManifests(limit: Int) async throws -> Collected {
         let window = promises.window
         return try await collecting { db in
             let hints = try db.dueHints(.manifest, limit: limit)
-            let names = try db.repositories(ofManifests: hints.map { $0.int(1) })
-            let ruled = hints.filter { names[$0.int(1)].flatMap(rule) != nil }
+            let rules = try db.untaggedRules(ofManifests: hints.map { $0.int(1) })
+            let ruled = hints.filter { rules[$0.int(1)] != nil }
             let chosen = ruled.first
             let done =
                 hints.filter { hint in !ruled.contains { $0.int(0) == hint.int(0) } } + [chosen].compactMap(\.self)
             try db.drop(hints: done.map { $0.int(0) })
             var collected = Collected(hints: done.count)
-            guard let chosen, let rule = names[chosen.int(1)].flatMap(rule) else { return collected }
-            collected += try db.collect(manifest: chosen.int(1), .manifest, rule.reason, since: nil, window) {
+            guard let chosen, let limit = rules[chosen.int(1)] else { return collected }
+            collected += try db.collect(manifest: chosen.int(1), .manifest, limit.rule, since: nil, window) {
                 manifest in
                 // Every promise and every name that it lost has put keep_until a window ahead, or further.
-                max(manifest.keepUntil, manifest.keepUntil - window + rule.age, manifest.createdAt + rule.age)
+                max(manifest.keepUntil, manifest.keepUntil - window + limit.age, manifest.createdAt + limit.age)
             }
             return collected
         }
@@ -138,15 +124,18 @@ extension SQLTransaction {
         }
     }
 
-    /// The repositories of those of these manifests that exist and whose repository does, too.
-    fileprivate func repositories(ofManifests ids: [Int64]) throws -> [Int64: RepositoryName] {
+    /// What the policies say of manifests without a name in the repositories of these, where they say anything.
+    fileprivate func untaggedRules(ofManifests ids: [Int64]) throws -> [Int64: (age: Int64, rule: String)] {
         let rows = try inBatches(Set(ids).sorted()) {
             "SELECT m.id, r.name FROM manifest m JOIN repository r ON r.id = m.repo_id WHERE m.id IN \(list: $0)"
         }
-        return Dictionary(
-            try rows.map { ($0.int(0), try RepositoryName(parsing: $0.text(1))) },
-            uniquingKeysWith: { first, _ in first }
-        )
+        var rules: [Int64: (age: Int64, rule: String)] = [:]
+        for (name, rows) in Dictionary(grouping: rows, by: { $0.text(1) }) {
+            let policies = try policies(applyingTo: try RepositoryName(parsing: name))
+            guard let limit = RetentionEvaluator(policies: policies, holds: []).untaggedLimit else { continue }
+            for row in rows { rules[row.int(0)] = limit }
+        }
+        return rules
     }
 
     /// Lets indexes that list a manifest without knowing its row know it. Such an index was pushed at the same moment as the

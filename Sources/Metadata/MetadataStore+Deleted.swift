@@ -77,7 +77,8 @@ extension MetadataStore {
                 """
                 SELECT d.name, d.created_at, d.deleted_at, d.restorable_until FROM deleted_repository d
                 WHERE d.name > \(last) AND d.restorable_until > \(db.now) AND NOT EXISTS (
-                    SELECT 1 FROM deleted_repository l WHERE l.name = d.name AND l.id <> d.id AND l.deleted_at > d.deleted_at
+                    SELECT 1 FROM deleted_repository l
+                    WHERE l.name = d.name AND (l.deleted_at, l.id) > (d.deleted_at, d.id)
                 ) ORDER BY d.name LIMIT \(Int64(limit))
                 """
             ).map {

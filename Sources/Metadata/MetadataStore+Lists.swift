@@ -42,6 +42,13 @@ extension MetadataStore {
         }
     }
 
+    /// The same as names, for a walk through all of them.
+    package func repositoryNames(after last: String, limit: Int) async throws -> [RepositoryName] {
+        try await database.read { db in
+            try db.run(.repositories(after: last, limit: limit)).map { try RepositoryName(parsing: $0.text(0)) }
+        }
+    }
+
     /// The manifests whose subject is `digest`, after `last` in the order of digests, at most `limit`.
     package func referrers(
         to digest: Digest,

@@ -1,4 +1,5 @@
 package import OCI
+import Retention
 import SQLStore
 
 /// A manifest as it is served.
@@ -73,6 +74,9 @@ extension MetadataStore {
             }
             guard let digest = try db.digest(ofManifest: manifest) else { throw SQLError.conflict }
             try condition.check(digest, tag.text)
+            if let rule = try db.immutability(of: repository).rule(for: tag) {
+                throw RegistryError.immutable(tag, by: rule, "deleted")
+            }
             try db.checkHolds(on: tag, of: digest, in: repo)
             let tags = try db.run(
                 "DELETE FROM tag WHERE repo_id = \(repo) AND name = \(tag) RETURNING repo_id, name, updated_at"
@@ -119,8 +123,10 @@ extension MetadataStore {
             // Later statements than the lock: tags that were made meanwhile go, or are held, too.
             try db.checkHolds(onManifest: id, in: rows[0].int(1))
             let tags = try db.run("DELETE FROM tag WHERE manifest_id = \(id) RETURNING repo_id, name, updated_at")
+            try db.checkDeletion(of: tags, in: repository)
             try db.remember(tags, of: digest, keepingFor: window, reason: Self.requested)
             try db.run("UPDATE manifest_child SET child_id = NULL WHERE child_id = \(id)")
+            try db.release(referrersOf: id, keepingFor: window)
             try db.forget(manifest: id, keepingFor: window, childrenFor: window, reason: Self.requested)
             // What was about it has lost its subject.
             let referrers = try db.run(
@@ -183,6 +189,17 @@ extension SQLTransaction {
     ///
     /// Nothing is joined: a tag that moves while its lock is waited for would then seem to be gone.
     func lockTag(_ tag: Tag, in repo: Int64) throws -> Int64? { try run(.lockedTag(tag, in: repo)).first?.int(0) }
+
+    /// - Parameter tags: rows that a transaction deletes, which an error undoes: repository, name.
+    /// - Throws: ``RegistryError`` `.denied` if a policy says that one of them stays.
+    fileprivate func checkDeletion(of tags: [SQLRow], in repository: RepositoryName) throws {
+        guard !tags.isEmpty else { return }
+        let immutability = try immutability(of: repository)
+        for row in tags {
+            let tag = try Tag(parsing: row.text(1))
+            if let rule = immutability.rule(for: tag) { throw RegistryError.immutable(tag, by: rule, "deleted") }
+        }
+    }
 
     func digest(ofManifest id: Int64) throws -> Digest? {
         try run("SELECT digest FROM manifest WHERE id = \(id)").first?.digest(0)

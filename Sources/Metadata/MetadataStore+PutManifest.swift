@@ -1,4 +1,5 @@
 package import OCI
+import Retention
 import SQLStore
 
 /// What a tag must be for a push to move it, so that two pipelines cannot overwrite each other unseen.
@@ -51,7 +52,10 @@ extension MetadataStore {
             let (id, isNew) = try db.insert(push.manifest, in: repo, as: types, promises)
             if isNew { try db.insertEdges(from: id, of: push.manifest, in: repo, links: links, children: children) }
             try db.revive((isNew ? [] : [id]) + children.values.sorted())
-            for (tag, old) in tags { try db.point(tag, from: old, to: id, in: repo, if: push.condition, promises) }
+            for (tag, old) in tags {
+                try db.checkMove(of: tag, from: old, to: id, in: repository)
+                try db.point(tag, from: old, to: id, in: repo, if: push.condition, promises)
+            }
             if push.tags.isEmpty { try db.hint(.manifest, [id], dueIn: promises.lease) }
         }
     }
@@ -213,6 +217,14 @@ extension SQLTransaction {
             WHERE repo_id = \(repo) AND child_digest = \(manifest.digest) AND child_id IS NULL
             """
         )
+    }
+
+    /// A policy may say that a tag stays on what it was first pushed to.
+    ///
+    /// - Throws: ``RegistryError`` `.denied`.
+    fileprivate func checkMove(of tag: Tag, from old: Int64?, to id: Int64, in repository: RepositoryName) throws {
+        guard let old, old != id, let rule = try immutability(of: repository).rule(for: tag) else { return }
+        throw RegistryError.immutable(tag, by: rule, "moved")
     }
 
     /// - Parameter old: what the tag names, locked; nil if it did not exist.

@@ -37,7 +37,7 @@ extension MetadataStore {
             let rows = try db.run(
                 """
                 SELECT id, created_at FROM deleted_repository WHERE name = \(name) AND restorable_until > \(db.now)
-                ORDER BY deleted_at DESC LIMIT 1 \(lock: .update)
+                ORDER BY deleted_at DESC, id DESC LIMIT 1 \(lock: .update)
                 """
             )
             guard let row = rows.first else { throw RegistryError.nameUnknown(name) }

@@ -47,6 +47,22 @@ extension SQLTransaction {
         try hint(.manifest, [id], dueIn: window)
     }
 
+    /// A manifest lets go of those that are about it: they stay for the window, then a collector looks.
+    func release(referrersOf id: Int64, keepingFor window: Int64) throws {
+        let referrers = try run(
+            """
+            SELECT a.id FROM manifest a JOIN manifest m ON m.repo_id = a.repo_id AND m.digest = a.subject
+            WHERE m.id = \(id) ORDER BY a.id \(lock: .noKeyUpdate, of: "a")
+            """
+        ).map { $0.int(0) }
+        try inBatches(referrers) {
+            """
+            UPDATE manifest SET keep_until = \(now + window) WHERE id IN \(list: $0) AND keep_until < \(now + window)
+            """
+        }
+        try hint(.manifest, referrers, dueIn: window)
+    }
+
     /// A manifest lets go of its blobs and children, each kept for its time, with a hint for each.
     func releaseEdges(of id: Int64, keepingFor window: Int64, childrenFor: Int64) throws {
         // In the order of their ids, so that two deletions that share layers cannot wait for each other.

@@ -7,30 +7,32 @@ import Synchronization
 final class KeyPool: Sendable {
     private struct State {
         var keys: [StorageKey] = []
-        var madeAt = ContinuousClock.now
+        /// By ``Surroundings/uptime``.
+        var madeAt = Duration.zero
     }
 
     private let metadata: MetadataStore
+    private let surroundings: Surroundings
     private let state = Mutex(State())
 
     /// Keys in one write.
-    private static let batch = 64
+    private let batch: Int
     /// After this a key is left to the collector: its upload might outlive the key's time in the trash.
     private let maximumAge: Duration
 
     /// - Parameter uploadLifetime: how long a key stays in the trash before it is deleted.
-    init(metadata: MetadataStore, uploadLifetime: Duration) {
-        self.metadata = metadata
+    init(metadata: MetadataStore, batch: Int, uploadLifetime: Duration, _ surroundings: Surroundings) {
+        (self.metadata, self.batch, self.surroundings) = (metadata, batch, surroundings)
         maximumAge = min(.seconds(3600), uploadLifetime / 4)
     }
 
     func take() async throws -> StorageKey {
         if let key = popFresh() { return key }
-        let made = (0..<Self.batch).map { _ in StorageKey.random() }
+        let made = (0..<batch).map { _ in StorageKey(bytes: surroundings.randomBytes(StorageKey.size)) }
         try await metadata.registerKeys(made.map(\.bytes))
         state.withLock { state in
-            if ContinuousClock.now - state.madeAt > maximumAge { state.keys = [] }
-            if state.keys.isEmpty { state.madeAt = .now }
+            if surroundings.uptime() - state.madeAt > maximumAge { state.keys = [] }
+            if state.keys.isEmpty { state.madeAt = surroundings.uptime() }
             state.keys += made.dropFirst()
         }
         return made[0]
@@ -38,7 +40,7 @@ final class KeyPool: Sendable {
 
     private func popFresh() -> StorageKey? {
         state.withLock { state in
-            ContinuousClock.now - state.madeAt > maximumAge ? nil : state.keys.popLast()
+            surroundings.uptime() - state.madeAt > maximumAge ? nil : state.keys.popLast()
         }
     }
 }

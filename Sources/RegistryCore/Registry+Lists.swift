@@ -8,7 +8,8 @@ package struct Page<Item: Sendable>: Sendable {
     package let items: [Item]
     package let hasMore: Bool
 
-    init(_ found: [Item], limit: Int) {
+    /// - Parameter found: one more than `limit`, if there are more.
+    package init(_ found: [Item], limit: Int) {
         items = Array(found.prefix(limit))
         hasMore = found.count > limit
     }

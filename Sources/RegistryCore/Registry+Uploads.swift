@@ -1,6 +1,5 @@
 package import Access
 import BlobStorage
-import FoundationEssentials
 import Logging
 import Metadata
 import NIOCore
@@ -31,7 +30,7 @@ extension Registry {
 
     /// Opens a session. Nothing is written: the id says all there is to know until the first byte.
     package func startUpload(algorithm: DigestAlgorithm, with grant: Grant<Push>) -> UploadID {
-        uploads.make(for: grant.repository, algorithm: algorithm, now: Self.now)
+        uploads.make(for: grant.repository, algorithm: algorithm)
     }
 
     /// Bytes received so far.
@@ -75,7 +74,7 @@ extension Registry {
         with grant: Grant<Push>
     ) async throws {
         // Outside of what may be forgiven: an id that we did not make.
-        _ = try uploads.id(id, in: grant.repository, now: Self.now)
+        _ = try uploads.id(id, in: grant.repository)
         do {
             try await working(on: id, in: grant.repository) { upload in
                 let bringsNothing = upload.stored == nil && chunk.length == 0
@@ -130,7 +129,7 @@ extension Registry {
         in repository: RepositoryName,
         _ body: (inout Upload) async throws -> Result
     ) async throws -> Result {
-        let (id, _) = try uploads.id(text, in: repository, now: Self.now)
+        let (id, _) = try uploads.id(text, in: repository)
         return try await uploads.exclusively(id) {
             var upload = try await load(text, in: repository)
             do {
@@ -147,10 +146,8 @@ extension Registry {
         }
     }
 
-    private static var now: Int64 { Int64(Date().timeIntervalSince1970) }
-
     private func load(_ text: some StringProtocol, in repository: RepositoryName) async throws -> Upload {
-        let (id, isFresh) = try uploads.id(text, in: repository, now: Self.now)
+        let (id, isFresh) = try uploads.id(text, in: repository)
         if let record = try await metadata.upload(id.bytes, in: repository) {
             guard let upload = Upload(id: id, record) else { throw UploadSessions.unknown }
             return upload
@@ -192,6 +189,7 @@ extension Registry {
                 try await upload.append(
                     chunk.body,
                     length: chunk.length,
+                    batchSize: policy.writeSize,
                     limit: limit,
                     counting: { metrics.uploadedBytes.add($0) },
                     to: blobs,
@@ -264,13 +262,30 @@ extension Registry {
             let found = try await hash(location, size: upload.received, with: digest.algorithm)
             guard found == digest else { throw Self.wrong(found, digest) }
         }
-        let isNew = try await metadata.commit(
-            FinishedUpload(digest, size: upload.received, at: location, session: upload.id.bytes, in: repository)
-        )
+        let isNew: Bool
+        do {
+            isNew = try await metadata.commit(
+                FinishedUpload(digest, size: upload.received, at: location, session: upload.id.bytes, in: repository)
+            )
+        } catch let error as RegistryError where error.code == .blobUploadUnknown {
+            if case .object(let key) = location { await giveUp(key, size: upload.received) }
+            throw error
+        }
         metrics.uploads.add(1, isNew ? "stored" : "deduplicated")
         await discard(upload.superseded)
         if !isNew, case .object(let key) = location {
             await delete(claimed: [ObjectProgress(key: StorageKey(bytes: key), offset: 0)])
+        }
+    }
+
+    /// Deletes an object whose upload took longer than its key was kept. The key's deleter may have been there before the
+    /// object was, so nobody else would come for it.
+    private func giveUp(_ key: [UInt8], size: Int64) async {
+        do {
+            guard try await metadata.condemn(lateKey: key, size: size) else { return }
+            try await blobs.delete(StorageKey(bytes: key))
+        } catch {
+            logger.notice("the object of a slow upload is left to the collector", metadata: ["error": "\(error)"])
         }
     }
 

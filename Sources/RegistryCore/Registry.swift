@@ -25,6 +25,7 @@ package struct Registry: Sendable {
         downloads: DownloadPolicy?,
         metrics: RegistryMetrics,
         uploadSecret: [UInt8],
+        surroundings: Surroundings,
         logger: Logger
     ) {
         self.metadata = metadata
@@ -33,10 +34,15 @@ package struct Registry: Sendable {
         self.downloads = downloads
         self.metrics = metrics
         self.logger = logger
-        keys = KeyPool(metadata: metadata, uploadLifetime: policy.uploadLifetime)
+        keys = KeyPool(
+            metadata: metadata,
+            batch: policy.keyBatch,
+            uploadLifetime: policy.uploadLifetime,
+            surroundings
+        )
         pulls = PullCounter(metadata)
         slots = Slots(count: policy.maximumUploadsInFlight)
-        uploads = UploadSessions(secret: uploadSecret, lifetime: policy.uploadLifetime)
+        uploads = UploadSessions(secret: uploadSecret, lifetime: policy.uploadLifetime, surroundings)
     }
 
     /// Throws if the registry cannot serve now.
@@ -58,6 +64,11 @@ package struct RegistryPolicy: Sendable {
     package let maximumBlobSize: Int64?
     /// Most uploads whose bytes are received at the same time.
     package let maximumUploadsInFlight: Int
+    /// Bytes of an upload that are hashed and written in one go. Larger saves little, and each upload holds as many in
+    /// memory.
+    package let writeSize: Int
+    /// Storage keys that are made in one write, ahead of the uploads that take them.
+    package let keyBatch: Int
     /// How long an upload may rest between two requests.
     package let uploadLifetime: Duration
 
@@ -67,6 +78,8 @@ package struct RegistryPolicy: Sendable {
         allowsSparseIndex: Bool = false,
         maximumBlobSize: Int64? = nil,
         maximumUploadsInFlight: Int = 1000,
+        writeSize: Int = 256 * 1024,
+        keyBatch: Int = 64,
         uploadLifetime: Duration = .seconds(24 * 3600)
     ) {
         self.maximumManifestSize = maximumManifestSize
@@ -74,6 +87,7 @@ package struct RegistryPolicy: Sendable {
         self.allowsSparseIndex = allowsSparseIndex
         self.maximumBlobSize = maximumBlobSize
         self.maximumUploadsInFlight = maximumUploadsInFlight
+        (self.writeSize, self.keyBatch) = (writeSize, keyBatch)
         self.uploadLifetime = uploadLifetime
     }
 }

@@ -23,9 +23,6 @@ struct Upload {
     /// Objects that held bytes which are now elsewhere as well. They may go once ``saved`` has been recorded.
     private(set) var superseded: [ObjectProgress] = []
 
-    /// Bytes that are hashed and written in one go. Larger saves little, and each upload holds as many in memory.
-    private static let batchSize = 256 * 1024
-
     init(id: UploadID, algorithm: DigestAlgorithm) {
         self.id = id
         found = nil
@@ -81,11 +78,13 @@ struct Upload {
     ///
     /// - Parameters:
     ///   - length: bytes of the body, where known.
+    ///   - batchSize: bytes that are hashed and written in one go.
     ///   - limit: most bytes that the whole upload may have.
     ///   - checkpoint: called when more than before would survive a crash; returns whether the row says so now.
     mutating func append(
         _ body: BodyReader,
         length: Int64?,
+        batchSize: Int,
         limit: Int64,
         counting count: (Int64) -> Void,
         to blobs: any BlobStore,
@@ -102,7 +101,7 @@ struct Upload {
             }
             batch.append(chunk)
             size += chunk.readableBytes
-            guard size >= Self.batchSize else { continue }
+            guard size >= batchSize else { continue }
             try await write(batch, size, of: expected, to: blobs, keys)
             if let reached = await writer?.takeCheckpoint(), try await checkpoint(self, reached) {
                 stored = reached.progress.offset

@@ -24,20 +24,19 @@ final class UploadSessions: Sendable {
 
     private let secret: [UInt8]
     private let lifetime: Duration
+    private let surroundings: Surroundings
     private let state = Mutex(State())
 
     /// How many ended sessions are remembered.
     private static let maximumEnded = 10_000
 
-    init(secret: [UInt8], lifetime: Duration) {
-        self.secret = secret
-        self.lifetime = lifetime
+    init(secret: [UInt8], lifetime: Duration, _ surroundings: Surroundings) {
+        (self.secret, self.lifetime, self.surroundings) = (secret, lifetime, surroundings)
     }
 
-    func make(for repository: RepositoryName, algorithm: DigestAlgorithm, now: Int64) -> UploadID {
-        var body = withUnsafeBytes(of: now.bigEndian) { Array($0) }
-        var generator = SystemRandomNumberGenerator()
-        body += (0..<12).map { _ in UInt8.random(in: .min ... .max, using: &generator) }
+    func make(for repository: RepositoryName, algorithm: DigestAlgorithm) -> UploadID {
+        var body = withUnsafeBytes(of: surroundings.now().bigEndian) { Array($0) }
+        body += surroundings.randomBytes(12)
         body.append(algorithm.storageCode)
         return UploadID(bytes: body + seal(body, repository))
     }
@@ -46,8 +45,7 @@ final class UploadSessions: Sendable {
     /// become without being saved, and has not ended here.
     ///
     /// - Throws: ``RegistryError`` `.blobUploadUnknown`.
-    func id(_ text: some StringProtocol, in repository: RepositoryName, now: Int64) throws -> (UploadID, isFresh: Bool)
-    {
+    func id(_ text: some StringProtocol, in repository: RepositoryName) throws -> (UploadID, isFresh: Bool) {
         guard let bytes = Hexadecimal.decode(Array(text.utf8)), bytes.count == UploadID.size else { throw Self.unknown }
         let body = Array(bytes.prefix(21))
         let isGenuine = CRYPTO_memcmp(Array(bytes.dropFirst(21)), seal(body, repository), 16) == 0
@@ -55,7 +53,7 @@ final class UploadSessions: Sendable {
         guard isGenuine, id.algorithm != nil else { throw Self.unknown }
         let started = body.prefix(8).reduce(Int64(0)) { $0 << 8 | Int64($1) }
         let hasEnded = state.withLock { $0.ended.contains(id) }
-        return (id, !hasEnded && now - started < lifetime.components.seconds)
+        return (id, !hasEnded && surroundings.now() - started < lifetime.components.seconds)
     }
 
     static let unknown = RegistryError(

@@ -24,6 +24,9 @@ package struct RetentionRule: Hashable, Sendable {
     /// The tags that it looks at; all of them if there is none.
     package let tags: [TagPattern]
 
+    /// Whether it needs to know what tags run on.
+    package var countsPlatforms: Bool { if case .keepLast(_, _, true) = action { true } else { false } }
+
     func looksAt(_ tag: TagFacts) -> Bool { tags.isEmpty || tags.matches(tag.name) }
 
     /// Its name, or what it does: never its place, since that has no meaning.

@@ -49,7 +49,7 @@ package struct Query: Sendable, ExpressibleByStringInterpolation {
     package let sql: String
     package let values: [SQLValue]
 
-    private init(sql: String, values: [SQLValue]) {
+    init(sql: String, values: [SQLValue]) {
         (self.sql, self.values) = (sql, values)
     }
 

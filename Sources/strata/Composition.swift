@@ -75,15 +75,15 @@ struct Composition {
             maximumUploadsInFlight: configuration.uploads.maximumInFlight,
             uploadLifetime: configuration.uploads.sessionLifetime
         )
-        var generator = SystemRandomNumberGenerator()
-        let candidate = (0..<32).map { _ in UInt8.random(in: .min ... .max, using: &generator) }
+        let surroundings = Surroundings.machine
         return Registry(
             metadata: metadata,
             blobs: blobs,
             policy: policy,
             downloads: downloads,
             metrics: RegistryMetrics(metrics),
-            uploadSecret: try await metadata.secret("upload-id", orElse: candidate),
+            uploadSecret: try await metadata.secret("upload-id", orElse: surroundings.randomBytes(32)),
+            surroundings: surroundings,
             logger: logger
         )
     }
@@ -145,7 +145,6 @@ struct Composition {
             blobs: blobs,
             pace: isWaitedFor ? .unlimited : Pace(percent: configuration.collection.share),
             metrics: metrics,
-            untaggedRules: { { _ in nil } },
             logger: logger
         )
     }
@@ -157,6 +156,16 @@ struct Composition {
             metadata: metadata,
             metrics: metrics,
             interval: configuration.collection.interval,
+            logger: logger
+        )
+    }
+
+    func retentionService() -> RetentionService {
+        RetentionService(
+            metadata,
+            pace: Pace(percent: configuration.collection.share),
+            metrics: RetentionMetrics(metrics),
+            interval: configuration.retention.interval,
             logger: logger
         )
     }

@@ -26,6 +26,7 @@ struct Configuration: Hashable, Sendable {
     var uploads = Uploads()
     var promises = Promises()
     var collection = Collection()
+    var retention = Retention()
     var log = Log()
 
     enum Durability: String, CaseIterable, Sendable {
@@ -180,6 +181,13 @@ struct Configuration: Hashable, Sendable {
         var interval = Duration.seconds(10)
         /// `gc.share-percent`: how much of its time it works while there is something to do; default 25.
         var share = 25
+    }
+
+    struct Retention: Hashable, Sendable {
+        /// `retention.enabled`: whether this process applies the policies; default true.
+        var isEnabled = true
+        /// `retention.interval`: how long after a round of all repositories the next one begins; default 1 h.
+        var interval = Duration.seconds(3600)
     }
 
     struct Log: Hashable, Sendable {

@@ -1,7 +1,8 @@
 extension ConfigurationKey {
     /// Every key, in the order in which they are shown. The only list: files, variables, options and
     /// `docs/configuration.md` follow it.
-    static let all = server + postgres + s3 + downloads + http + manifests + uploads + promises + collection + log
+    static let all =
+        server + postgres + s3 + downloads + http + manifests + uploads + promises + collection + retention + log
 
     private static let server = [
         ConfigurationKey(
@@ -223,6 +224,24 @@ extension ConfigurationKey {
             milliseconds and rests after each in proportion to what it took, so the slower the database is, the less is \
             asked of it.
             """
+        ),
+    ]
+
+    private static let retention = [
+        ConfigurationKey(
+            "retention.enabled",
+            \.retention.isEnabled,
+            .boolean,
+            """
+            Apply the retention policies in this process. Of all processes of a fleet one does so at a time; without a \
+            policy nothing is deleted.
+            """
+        ),
+        ConfigurationKey(
+            "retention.interval",
+            \.retention.interval,
+            .time(atLeast: 1),
+            "How long after a round through all repositories the next one begins."
         ),
     ]
 

@@ -14,9 +14,8 @@ struct Strata: AsyncParsableCommand {
         version: Version.current,
         subcommands: [
             ServeCommand.self, DoctorCommand.self, ImportCommand.self, VerifyCommand.self, CollectCommand.self,
-            UndeleteCommand.self, BackupCommand.self, RestoreCommand.self, RestoreCheckCommand.self,
-            MigrateCommand.self, ConfigCommand.self, BenchCommand.self,
-            VersionCommand.self,
+            RetentionCommand.self, UndeleteCommand.self, BackupCommand.self, RestoreCommand.self,
+            RestoreCheckCommand.self, MigrateCommand.self, ConfigCommand.self, BenchCommand.self, VersionCommand.self,
         ]
     )
 }

@@ -61,14 +61,30 @@ struct CollectionTests {
         }
 
         /// Works off everything that is due, as the collector does.
-        func collect(untagged age: Int64? = nil) async throws {
-            let rule = age.map { UntaggedRule(age: $0, reason: "old") }
+        ///
+        /// - Parameter age: how many days what is untagged stays; nil for ever, 0 for a day that is over.
+        func collect(untagged age: Int? = nil) async throws {
+            try await setUntaggedRule(days: age)
             while try await store.purgeRepository(limit: 2).hints > 0 {}
-            while try await store.collectReleasedManifests(limit: 20, rule: { _ in rule }).hints > 0 {}
+            while try await store.collectReleasedManifests(limit: 20).hints > 0 {}
             while try await store.collectCondemnedManifest().hints > 0 {}
             while try await store.collectLinks(limit: 20).hints > 0 {}
             while try await store.collectBlobs(limit: 20).hints > 0 {}
             #expect(try await store.violations() == [])
+        }
+
+        /// - Parameter age: how many days what is untagged stays; 0 for a day that is over.
+        func setUntaggedRule(days age: Int?) async throws {
+            let policy = try age.map {
+                try RetentionPolicy(
+                    decoding: #"{"version":1,"rules":[{"delete":"untagged","days":\#(max($0, 1))}]}"#.utf8
+                )
+            }
+            _ = try await store.setPolicy(policy, of: .registry)
+            guard age == 0 else { return }
+            try await database.write {
+                try $0.run("UPDATE manifest SET created_at = created_at - 86400000, keep_until = keep_until - 86400000")
+            }
         }
 
         func count(_ table: StaticString) async throws -> Int64 {
@@ -164,7 +180,7 @@ struct CollectionTests {
             #expect(try await fixture.count("manifest") == 1)
             #expect(try await fixture.count("gc_hint") == 0)
             try await fixture.push(image, nil, to: repository)
-            try await fixture.collect(untagged: 1_000_000)
+            try await fixture.collect(untagged: 1)
             #expect(try await fixture.count("manifest") == 1, "too young")
             #expect(try await fixture.count("gc_hint") == 1)
             try await fixture.push(image, nil, to: repository)
@@ -182,9 +198,9 @@ struct CollectionTests {
             let (first, second) = (try fixture.index([image]), try fixture.index([image, image]))
             try await fixture.push(image, nil, to: repository)
             try await fixture.push(first, nil, to: repository)
-            let rule = UntaggedRule(age: 0, reason: "old")
+            try await fixture.setUntaggedRule(days: 0)
             // The image's own hint is dropped, and the index goes, which condemns the image.
-            for _ in 1...2 { _ = try await fixture.store.collectReleasedManifests(limit: 20, rule: { _ in rule }) }
+            for _ in 1...2 { _ = try await fixture.store.collectReleasedManifests(limit: 20) }
             #expect(try await fixture.count("manifest") == 1)
             #expect(try await fixture.count("gc_hint WHERE kind = 4") == 1)
             try await fixture.push(second, "v1", to: repository)
@@ -240,6 +256,22 @@ struct CollectionTests {
                 try await fixture.store.manifest(.digest(arm64.digest), in: repository, promising: false).bytes
                     == arm64.bytes
             )
+        }
+    }
+
+    @Test("looks again at what is about a manifest when that was deleted by request", arguments: Engine.available)
+    func subjectDeleted(_ engine: Engine) async throws {
+        try await with(engine) { fixture in
+            for text in ["config", "signature"] { _ = try await fixture.upload(text, to: repository) }
+            let image = try fixture.image("config", [])
+            let signature = try fixture.image("config", ["signature"], subject: image.digest)
+            try await fixture.push(image, "v1", to: repository)
+            try await fixture.push(signature, nil, to: repository)
+            try await fixture.collect(untagged: 0)
+            #expect(try await fixture.count("manifest") == 2)
+            try await fixture.store.deleteManifest(image.digest, in: repository)
+            try await fixture.collect(untagged: 0)
+            #expect(try await fixture.count("manifest") == 0)
         }
     }
 

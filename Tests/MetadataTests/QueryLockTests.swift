@@ -220,6 +220,27 @@ struct QueryLockTests {
         #expect(scene.retried.count == 0)
     }
 
+    @Test("a rule waits for a hold that is being set, and then deletes nothing")
+    func holdThenRule() async throws {
+        let scene = try await Scene()
+        try await scene.upload(["config", "layer"])
+        let image = try scene.image("config", ["layer"])
+        try await scene.push(image, "v1")
+        let policy = try RetentionPolicy(decoding: #"{"version":1,"rules":[{"delete":"old","days":0}]}"#.utf8)
+        _ = try await scene.store.setPolicy(policy, of: .registry)
+        let plan = try #require(try await scene.store.retentionPlan(of: scene.repository))
+        try await scene.hold("retention_hold")
+        async let setting = scene.store.setHold(try Self.hold(on: "v*"), in: scene.repository)
+        try await scene.observer.waitUntilBlocked(count: 1)
+        async let refusal = scene.refusal { _ = try await scene.store.apply(plan, cause: "schedule") }
+        try await scene.observer.waitUntilBlocked(count: 2)
+        try await scene.letGo()
+        _ = try await setting
+        #expect(try await refusal == .preconditionFailed)
+        #expect(try await scene.target("v1") == image.digest)
+        #expect(scene.retried.count == 0)
+    }
+
     @Test("there is no hold on a manifest whose deletion is under way")
     func deletionThenHoldOnManifest() async throws {
         let scene = try await Scene()
@@ -310,8 +331,10 @@ struct QueryLockTests {
         try await scene.store.deleteTag(try Tag(parsing: "v1"), in: scene.repository)
         #expect(try await scene.observer.run("UPDATE manifest SET keep_until = 0") == "UPDATE 2")
         #expect(try await scene.observer.run("UPDATE gc_hint SET due_at = 0").hasPrefix("UPDATE"))
-        let rule = UntaggedRule(age: 0, reason: "untagged")
-        while try await scene.store.collectReleasedManifests(limit: 20, rule: { _ in rule }).hints > 0 {}
+        #expect(try await scene.observer.run("UPDATE manifest SET created_at = 0").hasPrefix("UPDATE"))
+        let rule = try RetentionPolicy(decoding: #"{"version":1,"rules":[{"delete":"untagged","days":1}]}"#.utf8)
+        _ = try await scene.store.setPolicy(rule, of: .registry)
+        while try await scene.store.collectReleasedManifests(limit: 20).hints > 0 {}
         #expect(try await scene.store.counts().manifests == 2)
         #expect(try await scene.observer.run("SELECT count(*) FROM manifest_child WHERE child_id IS NULL") == "0")
     }

@@ -90,7 +90,7 @@ struct ConfigurationTests {
         ("uploads.max-bytes", "0"), ("uploads.max-in-flight", "1000"), ("uploads.session", "1d"),
         ("promises.lease", "12h"), ("promises.window", "6h"), ("promises.blob-delay", "15m"),
         ("promises.trash", "2h"), ("gc.enabled", "true"), ("gc.interval", "10s"), ("gc.share-percent", "25"),
-        ("log.level", "info"), ("log.format", "text"),
+        ("retention.enabled", "true"), ("retention.interval", "1h"), ("log.level", "info"), ("log.format", "text"),
     ]
 }
 

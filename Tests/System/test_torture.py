@@ -7,16 +7,18 @@ import os
 import random
 import time
 
+import pytest
+
 from cluster import cluster
 from test_collection import wait_until
-from torture import WINDOWS, World
-from torture_actors import Deleter, Killer, Puller, Pusher, RepositoryDeleter, Tagger, Undeleter
+from torture import WINDOWS, Violation, World
+from torture_actors import Deleter, Keeper, Killer, Puller, Pusher, RepositoryDeleter, Saboteur, Tagger, Undeleter
 
 MINUTES = float(os.environ.get("MINUTES", "1"))
 SEED = int(os.environ.get("STRATA_SEED", str(random.SystemRandom().randrange(1 << 30))))
 
 # Who takes part, and how many of each. Whoever else changes what a registry holds belongs here.
-ACTORS = [(Pusher, 5), (Tagger, 1), (Puller, 2), (Deleter, 1), (RepositoryDeleter, 1), (Undeleter, 1)]
+ACTORS = [(Pusher, 5), (Tagger, 1), (Puller, 2), (Deleter, 1), (RepositoryDeleter, 1), (Undeleter, 1), (Keeper, 1)]
 
 
 def test_nothing_live_is_lost_and_nothing_dead_stays(stores):
@@ -24,26 +26,46 @@ def test_nothing_live_is_lost_and_nothing_dead_stays(stores):
     count = 2 if stores.name == "shared" else 1
     with cluster(count, stores.settings() | WINDOWS) as nodes:
         world = World(nodes, SEED)
-        actors = [kind(world, number) for kind, many in ACTORS for number in range(many)] + [Killer(world, 0, stores)]
-        for actor in actors:
-            actor.start()
-        end = time.monotonic() + 60 * MINUTES
-        while time.monotonic() < end and not world.failures:
-            time.sleep(0.2)
-        world.stop.set()
-        for actor in actors:
-            actor.join()
+        torture(world, [*actors(world), Killer(world, 0, stores)], 60 * MINUTES)
         for node in nodes:
             world.count_collected(node)
         print(stores.name, dict(sorted(world.counts.items())))
         assert not world.failures, world.failures
         reclaim(stores, nodes)
         check(world)
+        for repository in world.kept:
+            tags = nodes[0].request("GET", f"/v2/{repository}/tags/list").json()["tags"]
+            assert len(tags) == Keeper.KEPT, (repository, tags)
         assert sorted(stores.objects(nodes[0])) == published(stores, nodes[0])
         status, report = nodes[0].verify()
         assert status == 0 and report["findings"] == [], report
-        for what in ["images", "manifests deleted", "mounts", "pulls", "restored", "collected links", "collected blobs"]:
+        for what in ["images", "manifests deleted", "mounts", "pulls", "restored", "kept tags", "collected links", "collected blobs"]:
             assert world.counts.get(what, 0) > 5 * MINUTES, f"too few {what} to mean anything"
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize("lie", Saboteur.LIES)
+def test_whoever_breaks_a_promise_is_found_out(stores, lie):
+    with cluster(1, stores.settings() | WINDOWS) as nodes:
+        world = World(nodes, SEED)
+        torture(world, [*actors(world), Saboteur(world, 0, stores, lie)], 60)
+        assert any(isinstance(failure, Violation) for _, failure in world.failures), f"not noticed: {lie}"
+
+
+def actors(world):
+    return [kind(world, number) for kind, many in ACTORS for number in range(many)]
+
+
+def torture(world, threads, seconds):
+    """Until the time is over or something is wrong."""
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not world.failures:
+        time.sleep(0.2)
+    world.stop.set()
+    for thread in threads:
+        thread.join()
 
 
 def reclaim(stores, nodes):

@@ -3,18 +3,19 @@ import contextlib
 import itertools
 import json
 import random
+import subprocess
 import threading
 import time
 
 from cluster import LOST, RETRYABLE
-from harness import sha256
+from harness import BINARY, sha256
 
 # Seconds. The trash must outlast a download that began with an old URL.
 LEASE, WINDOW, TRASH, URL_LIFETIME = 8, 6, 8, 3
 WINDOWS = {
     "promises.lease": f"{LEASE}s", "promises.window": f"{WINDOW}s", "promises.blob-delay": "1s",
     "promises.trash": f"{TRASH}s", "uploads.session": "8s", "downloads.url-lifetime": f"{URL_LIFETIME}s",
-    "downloads.longest": "3s", "downloads.redirect-from-bytes": "50000", "gc.interval": "1s", "gc.share-percent": "100",
+    "downloads.longest": "3s", "downloads.redirect-from-bytes": "50000", "gc.interval": "1s", "gc.share-percent": "100", "retention.interval": "1s",
 }
 # A transaction promises from its beginning on, and may wait for locks before it commits.
 SLACK = 2.5
@@ -102,12 +103,19 @@ class World:
         # (repository, digest) → when a deletion of the blob ended; (repository, None) → of all; infinite while under way
         self.disturbed = {}
         self.ends = {}  # repository → how many deletions of it have begun or ended: odd while one is under way
+        self.kept = []  # repositories with a policy
         self.counts = {}
         self.numbers = itertools.count()
 
     def count(self, what, many=1):
         with self.lock:
             self.counts[what] = self.counts.get(what, 0) + many
+
+    def set_policy(self, scope, policy):
+        node = self.nodes[0]
+        command = [BINARY, "retention", "set", scope, "-", *node.options]
+        done = subprocess.run(command, input=json.dumps(policy), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
 
     def count_collected(self, node):
         """Before it is killed, and forgets it."""

@@ -60,7 +60,7 @@ struct TidyTests {
         "Metadata": ["OCI", "SQLStore", "Retention"],
         "BlobStorage": ["OCI"],
         "Access": ["OCI"], "RegistryCore": ["OCI", "Telemetry", "Retention", "Metadata", "BlobStorage", "Access"],
-        "Housekeeping": ["OCI", "Telemetry", "Metadata", "BlobStorage"],
+        "Housekeeping": ["OCI", "Telemetry", "Retention", "Metadata", "BlobStorage"],
         "Importing": ["HTTPSyntax", "OCI", "Metadata", "BlobStorage", "Access", "RegistryCore"],
         "HTTPAPI": [
             "HTTPSyntax", "OCI", "Telemetry", "Retention", "Metadata", "BlobStorage", "Access", "RegistryCore",

@@ -5,18 +5,30 @@ import NIOHTTP1
 
 /// An object that the store sends.
 package struct RemoteObject: Sendable {
-    let client: S3Client
     package let key: StorageKey
     /// Bytes.
     package let size: Int64
+    private let makeReader: @Sendable (Range<Int64>) -> any ObjectReader
 
-    func reader(_ range: Range<Int64>) -> any ObjectReader { RemoteReader(self, range) }
+    /// - Parameter reader: reads a range of it from front to back.
+    package init(key: StorageKey, size: Int64, reader: @escaping @Sendable (Range<Int64>) -> any ObjectReader) {
+        (self.key, self.size, makeReader) = (key, size, reader)
+    }
+
+    init(client: S3Client, key: StorageKey, size: Int64) {
+        self.init(key: key, size: size) { RemoteReader(client, key, size, $0) }
+    }
+
+    func reader(_ range: Range<Int64>) -> any ObjectReader { makeReader(range) }
 }
 
 /// Reads part of an object as the store sends it: no faster than it is asked for, and no further when it is let go. What
 /// breaks off is asked for again from there on.
 final class RemoteReader: ObjectReader {
-    private let object: RemoteObject
+    private let client: S3Client
+    private let key: StorageKey
+    /// Bytes of the object.
+    private let size: Int64
     private var rest: Range<Int64>
     // Asked for one piece at a time, by whoever reads, whatever thread it is on.
     private nonisolated(unsafe) var body: HTTPClientResponse.Body.AsyncIterator?
@@ -25,7 +37,9 @@ final class RemoteReader: ObjectReader {
     /// Failures in a row, without a byte between them, until we give up.
     private static let maximumFailures = 4
 
-    init(_ object: RemoteObject, _ rest: Range<Int64>) { (self.object, self.rest) = (object, rest) }
+    init(_ client: S3Client, _ key: StorageKey, _ size: Int64, _ rest: Range<Int64>) {
+        (self.client, self.key, self.size, self.rest) = (client, key, size, rest)
+    }
 
     func next() async throws -> ByteBuffer? {
         while !rest.isEmpty {
@@ -38,7 +52,7 @@ final class RemoteReader: ObjectReader {
                     guard chunk.readableBytes > 0 else { continue }
                     let count = Int64(chunk.readableBytes)
                     guard count <= rest.upperBound - rest.lowerBound else {
-                        throw BlobStorageError.refused("the store sent more of \(object.key) than was asked for")
+                        throw BlobStorageError.refused("the store sent more of \(key) than was asked for")
                     }
                     rest = rest.lowerBound + count..<rest.upperBound
                     failures = 0
@@ -59,19 +73,19 @@ final class RemoteReader: ObjectReader {
         body = nil
         failures += 1
         guard failures < Self.maximumFailures else {
-            throw BlobStorageError.unavailable("reading \(object.key): \(reason)")
+            throw BlobStorageError.unavailable("reading \(key): \(reason)")
         }
-        object.client.logger.info("object is read on", metadata: ["key": "\(object.key)", "reason": "\(reason)"])
+        client.logger.info("object is read on", metadata: ["key": "\(key)", "reason": "\(reason)"])
         try await S3Client.pause(after: failures)
     }
 
     private func open() async throws -> HTTPClientResponse.Body.AsyncIterator? {
-        let response = try await object.client.get(object.client.configuration.name(of: object.key), rest)
+        let response = try await client.get(client.configuration.name(of: key), rest)
         switch response.status.code {
         case 206: return response.body.makeAsyncIterator()
         // A store that ignores the range may do so only where it asked for everything.
-        case 200 where rest == 0..<object.size: return response.body.makeAsyncIterator()
-        case 404, 416: throw BlobStorageError.missing(object.key)
+        case 200 where rest == 0..<size: return response.body.makeAsyncIterator()
+        case 404, 416: throw BlobStorageError.missing(key)
         default:
             let answer = S3Client.Answer(
                 status: Int(response.status.code),
@@ -79,7 +93,7 @@ final class RemoteReader: ObjectReader {
                 body: try await response.body.collect(upTo: 1 << 20)
             )
             guard S3Client.isTemporary(answer) else {
-                throw BlobStorageError.refused("GET \(object.key): \(answer.status) \(answer.errorCode)")
+                throw BlobStorageError.refused("GET \(key): \(answer.status) \(answer.errorCode)")
             }
             try await retry("\(answer.status) \(answer.errorCode)")
             return nil

@@ -85,6 +85,7 @@ enum APIDocument {
         case "name": "The name of a repository; its slashes may stand as they are."
         case "tag": "A tag."
         case "id": "The id of a hold."
+        case "scope": "registry, namespace/PATH or repository/NAME; its slashes may stand as they are."
         default: "A digest, such as sha256:…"
         }
     }
@@ -92,7 +93,7 @@ enum APIDocument {
     private static func meaning(of status: Int) -> String {
         switch status {
         case 400: "Something in the request is not well formed."
-        case 403: "A hold is on it, or there are too many of them."
+        case 403: "It is held or immutable, or there are too many holds."
         case 404: "There is no such thing."
         case 412: "Things are not as the request requires; nothing was changed."
         case 413: "The body is too large."

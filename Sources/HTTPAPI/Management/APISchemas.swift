@@ -1,6 +1,8 @@
 /// What bodies and answers of the management API look like, by name.
 enum APISchemas {
-    static let all: [String: JSONValue] = [
+    static let all = content.merging(retention) { first, _ in first }
+
+    private static let content: [String: JSONValue] = [
         "Repository": object(["name": name, "createdAt": time]),
         "DeletedRepository": object([
             "name": name, "createdAt": time, "deletedAt": time, "restorableUntil": time,
@@ -94,11 +96,11 @@ enum APISchemas {
         )
     }
 
-    private static let text: JSONValue = ["type": "string"]
-    private static let name: JSONValue = ["type": "string", "description": "The name of a repository."]
-    private static let digest: JSONValue = ["type": "string", "pattern": "^sha(256:[0-9a-f]{64}|512:[0-9a-f]{128})$"]
+    static let text: JSONValue = ["type": "string"]
+    static let name: JSONValue = ["type": "string", "description": "The name of a repository."]
+    static let digest: JSONValue = ["type": "string", "pattern": "^sha(256:[0-9a-f]{64}|512:[0-9a-f]{128})$"]
     private static let reference: JSONValue = ["type": "string", "description": "A tag or a digest."]
-    private static let time: JSONValue = [
+    static let time: JSONValue = [
         "type": "integer", "format": "int64", "description": "Milliseconds since 1970, UTC.",
     ]
     private static let subject: JSONValue = [
@@ -108,18 +110,18 @@ enum APISchemas {
     private static let reason: JSONValue = ["type": "string", "minLength": 1, "maxLength": 500]
     private static let named = reference(to: "Named")
 
-    private static func integer(_ description: String) -> JSONValue {
+    static func integer(_ description: String) -> JSONValue {
         ["type": "integer", "format": "int64", "minimum": 0, "description": .string(description)]
     }
 
-    private static func flag(_ description: String) -> JSONValue {
+    static func flag(_ description: String) -> JSONValue {
         ["type": "boolean", "description": .string(description)]
     }
 
-    private static func list(_ item: JSONValue) -> JSONValue { ["type": "array", "items": item] }
+    static func list(_ item: JSONValue) -> JSONValue { ["type": "array", "items": item] }
 
     /// - Parameter required: fields that are always there.
-    private static func object(_ required: [String: JSONValue], optional: [String: JSONValue] = [:]) -> JSONValue {
+    static func object(_ required: [String: JSONValue], optional: [String: JSONValue] = [:]) -> JSONValue {
         [
             "type": "object",
             "required": .array(required.keys.sorted().map { .string($0) }),
@@ -128,7 +130,7 @@ enum APISchemas {
     }
 
     /// The same without room for fields that are not named.
-    private static func closed(_ schema: JSONValue) -> JSONValue {
+    static func closed(_ schema: JSONValue) -> JSONValue {
         guard case .object(let fields) = schema else { return schema }
         return .object(fields.merging(["additionalProperties": false]) { first, _ in first })
     }

@@ -12,6 +12,13 @@ protocol JSONBody: Decodable {
 extension ManagementCall {
     /// - Throws: ``RegistryError`` `.mediaTypeUnsupported`, `.bodyTooLarge`, `.requestInvalid`.
     func body<Body: JSONBody>(_ type: Body.Type) async throws -> Body {
+        try Self.decode(Body.self, from: Data(try await bytes()))
+    }
+
+    /// The body as it was sent, which says that it is JSON.
+    ///
+    /// - Throws: ``RegistryError`` `.mediaTypeUnsupported`, `.bodyTooLarge`.
+    func bytes() async throws -> [UInt8] {
         // Also keeps web pages from sending one unasked: this media type makes a browser ask the server first.
         let mediaType = request.header("Content-Type")?.split(separator: ";").first.map { String($0).trimmed }
         guard mediaType?.lowercased() == "application/json" else {
@@ -20,7 +27,7 @@ extension ManagementCall {
         guard let bytes = try await request.body.collect(upTo: Self.maximumBody) else {
             throw RegistryError(.bodyTooLarge, "The body has more than \(Self.maximumBody) bytes.")
         }
-        return try Self.decode(Body.self, from: Data(bytes.readableBytesView))
+        return Array(bytes.readableBytesView)
     }
 
     private static func decode<Body: JSONBody>(_ type: Body.Type, from data: Data) throws -> Body {

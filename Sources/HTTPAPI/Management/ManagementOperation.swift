@@ -18,9 +18,10 @@ struct ManagementOperation: Sendable {
     var errors: [Int] = []
 
     static let all =
-        repositoryOperations + contentOperations + deletedOperations + holdOperations + collectionOperations
+        repositoryOperations + contentOperations + deletedOperations + holdOperations
+        + retentionOperations + collectionOperations
 
-    private static func list(
+    static func list(
         _ path: ManagementPath,
         of item: String,
         _ summary: String,

@@ -31,6 +31,14 @@ package struct ManagementResponder: Sendable {
         case (.holds, .GET): return try await holds(call)
         case (.holds, .POST): return try await setHold(call)
         case (.hold, .DELETE): return try await releaseHold(call)
+        case (.retentionPreview, .POST): return try await previewRetention(call)
+        case (.retentionApplication, .POST): return try await applyRetention(call)
+        case (.retentionHistory, .GET): return try await retentionHistory(call)
+        case (.policies, .GET): return try await policies(call)
+        case (.policy, .GET): return try await policy(call)
+        case (.policy, .PUT): return try await setPolicy(call)
+        case (.policy, .DELETE): return try await removePolicy(call)
+        case (.policyVersions, .GET): return try await policyVersions(call)
         case (.explanation, .GET): return try await explanation(call)
         case (.explanationAnywhere, .GET): return try await explanationAnywhere(call)
         case (.collection, .GET): return try await collectionStatus(call)
@@ -108,15 +116,18 @@ struct ManagementCall {
         showing items: [Shown],
         key: (Item) -> String
     ) -> HTTPResponse {
-        var next: String?
-        if page.hasMore, let last = page.items.last {
-            let path = request.target.prefix { $0 != "?" }
-            let others = request.query.items.filter { $0.name != "n" && $0.name != "last" }
-                .map { "&\(percentEncoded($0.name))=\(percentEncoded($0.value))" }.joined()
-            next = "\(path)?n=\(limit)&last=\(percentEncoded(key(last)))\(others)"
-        }
+        let next = next(page, limit: limit, key: key)
         let link = next.map { ["Link": "<\($0)>; rel=\"next\""] as HTTPHeaders } ?? [:]
         return HTTPResponse(.ok, link, text: JSON.text(PageBody(items: items, next: next)), type: "application/json")
+    }
+
+    /// The path and query of the page after this one; nil if it is the last.
+    func next<Item>(_ page: Page<Item>, limit: Int, key: (Item) -> String) -> String? {
+        guard page.hasMore, let last = page.items.last else { return nil }
+        let path = request.target.prefix { $0 != "?" }
+        let others = request.query.items.filter { $0.name != "n" && $0.name != "last" }
+            .map { "&\(percentEncoded($0.name))=\(percentEncoded($0.value))" }.joined()
+        return "\(path)?n=\(limit)&last=\(percentEncoded(key(last)))\(others)"
     }
 
     func list<Item: Encodable>(_ page: Page<Item>, limit: Int, key: (Item) -> String) -> HTTPResponse {

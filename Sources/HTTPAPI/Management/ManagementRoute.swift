@@ -17,6 +17,12 @@ enum ManagementPath: String, CaseIterable, Sendable {
     case hold = "/api/v1/repositories/{name}/-/holds/{id}"
     case deletedRepositories = "/api/v1/deleted-repositories"
     case explanationAnywhere = "/api/v1/explain/{digest}"
+    case retentionPreview = "/api/v1/repositories/{name}/-/retention/preview"
+    case retentionApplication = "/api/v1/repositories/{name}/-/retention/apply"
+    case retentionHistory = "/api/v1/repositories/{name}/-/retention/history"
+    case policies = "/api/v1/retention/policies"
+    case policy = "/api/v1/retention/policies/{scope}"
+    case policyVersions = "/api/v1/retention/policies/{scope}/-/versions"
     case collection = "/api/v1/gc"
 }
 
@@ -40,7 +46,7 @@ struct ManagementRoute: Hashable, Sendable {
     }
 
     /// The parameters that may have several components: they end at `-`, or with the path.
-    private static let longParameters: Set<String> = ["{name}"]
+    private static let longParameters: Set<String> = ["{name}", "{scope}"]
 
     private static func components(_ path: String) -> [String] {
         path.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).map { String(Substring($0)) }

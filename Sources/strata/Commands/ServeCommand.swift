@@ -63,6 +63,10 @@ struct ServeCommand: AsyncParsableCommand {
                 let collector = composition.collectorService()
                 group.addTask { await collector.run() }
             }
+            if configuration.retention.isEnabled {
+                let retention = composition.retentionService()
+                group.addTask { await retention.run() }
+            }
             try await server.run(
                 host: configuration.listen.host.text,
                 port: configuration.listen.port,

@@ -1,0 +1,162 @@
+package import OCI
+package import Retention
+import SQLStore
+
+/// What the policies and the holds say of everything in a repository at one moment.
+package struct RetentionPlan: Sendable {
+    package let repository: RepositoryName
+    /// Milliseconds since 1970.
+    package let madeAt: Int64
+    package let policies: [ScopedPolicy]
+    /// In the order of their names.
+    package let tags: [TagPlan]
+    /// Manifests that no tag, no index and no present subject keeps, in the order of their digests.
+    package let untagged: [UntaggedPlan]
+    package let freed: Freed
+
+    let repo: Int64
+    let holds: [RetentionHold]
+
+    package struct TagPlan: Sendable {
+        package let facts: TagFacts
+        package let verdict: Verdict
+
+        let manifest: Int64
+        let expiresAt: Int64?
+    }
+
+    package struct UntaggedPlan: Sendable {
+        package let facts: UntaggedManifest
+        package let verdict: Verdict
+
+        let manifest: Int64
+    }
+
+    /// What goes with what is deleted: exactly what nothing else refers to, in this repository or another.
+    package struct Freed: Hashable, Sendable, Encodable {
+        package var manifests = 0
+        package var blobs = 0
+        /// Of these manifests and blobs.
+        package var bytes: Int64 = 0
+    }
+}
+
+extension MetadataStore {
+    /// What the policies would delete in a repository now. Changes nothing.
+    ///
+    /// - Parameter trial: a policy to try, in place of the one that its scope has.
+    /// - Returns: nil if no policy holds there.
+    /// - Throws: ``RegistryError`` `.nameUnknown`.
+    package func retentionPlan(
+        of repository: RepositoryName,
+        trying trial: ScopedPolicy? = nil
+    ) async throws -> RetentionPlan? {
+        let (window, settings) = (promises.window, database.dialect.planSettings)
+        return try await database.snapshot { db in
+            for setting in settings { try db.run(setting) }
+            guard let repo = try db.repositoryID(repository) else { throw RegistryError.nameUnknown(repository) }
+            var policies = try db.policies(applyingTo: repository)
+            if let trial { policies = policies.filter { $0.scope != trial.scope } + [trial] }
+            guard !policies.isEmpty else { return nil }
+            let holds = try db.holds(in: repo)
+            let tagged = try db.taggedManifests(
+                in: repo,
+                withPlatforms: policies.contains { $0.policy.rules.contains(where: \.countsPlatforms) }
+            )
+            let untagged = try db.untaggedManifests(in: repo, window: window)
+            let verdicts = RetentionEvaluator(policies: policies, holds: holds)
+                .verdicts(tags: tagged.map(\.facts), untagged: untagged.map(\.facts), now: db.now)
+            let tags = zip(tagged, verdicts.tags).map {
+                RetentionPlan.TagPlan(facts: $0.facts, verdict: $1, manifest: $0.manifest, expiresAt: $0.expiresAt)
+            }
+            let others = zip(untagged, verdicts.untagged).map {
+                RetentionPlan.UntaggedPlan(facts: $0.facts, verdict: $1, manifest: $0.manifest)
+            }
+            return RetentionPlan(
+                repository: repository,
+                madeAt: db.now,
+                policies: policies,
+                tags: tags,
+                untagged: others,
+                freed: try db.freed(
+                    byDropping: tags.filter { $0.verdict.decision == .delete }.map(\.manifest),
+                    and: others.filter { $0.verdict.decision == .delete }.map(\.manifest),
+                    in: repo
+                ),
+                repo: repo,
+                holds: holds
+            )
+        }
+    }
+}
+
+extension SQLTransaction {
+    fileprivate func taggedManifests(
+        in repo: Int64,
+        withPlatforms: Bool
+    ) throws -> [(facts: TagFacts, manifest: Int64, expiresAt: Int64?)] {
+        let rows = try run(
+            """
+            SELECT t.name, m.digest, t.updated_at, p.last_at, m.id, t.expires_at FROM tag t
+            JOIN manifest m ON m.id = t.manifest_id
+            LEFT JOIN pull_stat p ON p.repo_id = t.repo_id AND p.reference = t.name
+            WHERE t.repo_id = \(repo) ORDER BY t.name
+            """
+        )
+        // Clients resolve a tag and pull what it names by its digest.
+        let digests = Set(rows.map { $0.digest(1) }).sorted()
+        let pulls = try inBatches(digests.map { "\($0)" }) {
+            "SELECT reference, last_at FROM pull_stat WHERE repo_id = \(repo) AND reference IN \(list: $0)"
+        }
+        let pulled = Dictionary(pulls.map { ($0.text(0), $0.int(1)) }, uniquingKeysWith: max)
+        let platforms = withPlatforms ? try self.platforms(ofManifests: Set(rows.map { $0.int(4) }).sorted()) : [:]
+        return try rows.map { row in
+            let digest = row.digest(1)
+            return (
+                TagFacts(
+                    name: try Tag(parsing: row.text(0)),
+                    digest: digest,
+                    pushedAt: row.int(2),
+                    pulledAt: [row.optionalInt(3), pulled["\(digest)"]].compactMap(\.self).max(),
+                    platforms: platforms[row.int(4)] ?? []
+                ), row.int(4), row.optionalInt(5)
+            )
+        }
+    }
+
+    /// What a manifest runs on: an index says it of each manifest that it lists, an image in its configuration.
+    private func platforms(ofManifests ids: [Int64]) throws -> [Int64: [String]] {
+        var found: [Int64: [String]] = [:]
+        for id in ids {
+            guard let payload = try run("SELECT payload FROM manifest WHERE id = \(id)").first?.bytes(0) else {
+                continue
+            }
+            switch Platforms(ofManifest: payload) {
+            case .listed(let platforms): found[id] = platforms
+            case .inConfiguration(let digest):
+                let data = try run("SELECT data FROM blob_inline WHERE digest = \(digest)").first?.bytes(0)
+                found[id] = data.flatMap { Platforms.platform(ofConfiguration: $0) }.map { [$0] } ?? []
+            }
+        }
+        return found
+    }
+
+    fileprivate func untaggedManifests(
+        in repo: Int64,
+        window: Int64
+    ) throws -> [(facts: UntaggedManifest, manifest: Int64)] {
+        try run(
+            """
+            SELECT m.id, m.digest, m.created_at, m.keep_until FROM manifest m WHERE m.repo_id = \(repo)
+            AND NOT EXISTS (SELECT 1 FROM tag t WHERE t.manifest_id = m.id)
+            AND NOT EXISTS (SELECT 1 FROM manifest_child c WHERE c.child_id = m.id)
+            AND (m.subject IS NULL
+                OR NOT EXISTS (SELECT 1 FROM manifest s WHERE s.repo_id = m.repo_id AND s.digest = m.subject))
+            ORDER BY m.digest
+            """
+        ).map {
+            // Every promise and every name that it lost has put keep_until a window ahead, or further.
+            (UntaggedManifest(digest: $0.digest(1), since: max($0.int(2), $0.int(3) - window)), $0.int(0))
+        }
+    }
+}

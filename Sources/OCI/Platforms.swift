@@ -1,0 +1,50 @@
+import Foundation
+
+/// What an image runs on, as `os/architecture` or `os/architecture/variant`.
+/// Source: [image-spec, Image Index](https://github.com/opencontainers/image-spec/blob/main/image-index.md) and
+/// [Configuration](https://github.com/opencontainers/image-spec/blob/main/config.md).
+package enum Platforms: Hashable, Sendable {
+    /// An index says it of each manifest that it lists; distinct, in the order of their names.
+    case listed([String])
+    /// An image says it in its configuration, which is this blob.
+    case inConfiguration(Digest)
+
+    private struct Document: Decodable {
+        struct Descriptor: Decodable {
+            let digest: String?
+            let platform: Platform?
+        }
+
+        let manifests: [Descriptor]?
+        let config: Descriptor?
+    }
+
+    private struct Platform: Decodable {
+        let os: String?
+        let architecture: String?
+        let variant: String?
+
+        /// Attestations are listed with a platform that is none.
+        var text: String? {
+            guard let os, let architecture, os != "unknown", !os.isEmpty, !architecture.isEmpty else { return nil }
+            return [os, architecture, variant].compactMap(\.self).joined(separator: "/")
+        }
+    }
+
+    /// - Parameter payload: a manifest; of one that says nothing of platforms the list is empty.
+    package init(ofManifest payload: [UInt8]) {
+        let document = try? JSONDecoder().decode(Document.self, from: Data(payload))
+        if let manifests = document?.manifests {
+            self = .listed(Set(manifests.compactMap { $0.platform?.text }).sorted())
+        } else if let digest = document?.config?.digest.flatMap({ try? Digest(parsing: $0) }) {
+            self = .inConfiguration(digest)
+        } else {
+            self = .listed([])
+        }
+    }
+
+    /// - Returns: nil if the configuration is not an image's.
+    package static func platform(ofConfiguration bytes: [UInt8]) -> String? {
+        (try? JSONDecoder().decode(Platform.self, from: Data(bytes)))?.text
+    }
+}

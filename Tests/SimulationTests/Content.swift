@@ -1,0 +1,72 @@
+import Foundation
+import OCI
+
+/// What is pushed: few blobs and manifests, so that everybody meets everybody.
+struct Content: Sendable {
+    struct Blob: Sendable {
+        let bytes: [UInt8]
+        let digest: Digest
+    }
+
+    struct Image: Sendable {
+        let manifest: Manifest
+        let blobs: [Int]
+        let children: [Int]
+        let subject: Int?
+    }
+
+    /// The first ``objects`` are too large for the database.
+    let blobs: [Blob]
+    let images: [Image]
+
+    static let objects = 4
+    static let standard: Content? = try? Content()
+
+    init() throws {
+        let sizes = [17_000, 20_000, 30_000, 45_000, 900, 1_000, 40]
+        let blobs = sizes.enumerated().map { index, size in
+            let bytes = (0..<size).map { UInt8(truncatingIfNeeded: $0 / 7 + $0 * index + index) }
+            return Blob(bytes: bytes, digest: Digest(hashing: bytes))
+        }
+        var images: [Image] = []
+        func descriptor(_ blob: Int) -> String {
+            #"{"mediaType":"text/plain","digest":"\#(blobs[blob].digest)","size":\#(blobs[blob].bytes.count)}"#
+        }
+        func descriptor(ofImage image: Int) -> String {
+            let manifest = images[image].manifest
+            return
+                #"{"mediaType":"\#(manifest.mediaType)","digest":"\#(manifest.digest)","size":\#(manifest.bytes.count)}"#
+        }
+        func add(_ json: String, _ blobs: [Int], _ children: [Int], _ subject: Int?) throws {
+            let manifest = try Manifest(decoding: Array(json.utf8), declaredType: nil, algorithm: .sha256)
+            images.append(Image(manifest: manifest, blobs: blobs, children: children, subject: subject))
+        }
+        func add(image config: Int, _ layers: [Int], subject: Int? = nil) throws {
+            let about = subject.map { #","subject":\#(descriptor(ofImage: $0))"# } ?? ""
+            let list: [String] = layers.map { descriptor($0) }
+            let json = #"""
+                {"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":\#(descriptor(config)),
+                "layers":[\#(list.joined(separator: ","))]\#(about)}
+                """#
+            try add(json, [config] + layers, [], subject)
+        }
+        func add(index children: [Int]) throws {
+            let list = children.map { descriptor(ofImage: $0) }.joined(separator: ",")
+            let type = "application/vnd.oci.image.index.v1+json"
+            try add(#"{"schemaVersion":2,"mediaType":"\#(type)","manifests":[\#(list)]}"#, [], children, nil)
+        }
+        try add(image: 4, [0, 1])
+        try add(image: 5, [0, 2])
+        try add(image: 6, [3])
+        try add(image: 4, [1, 3])
+        try add(index: [0, 1])
+        try add(index: [1, 2])
+        try add(image: 6, [5], subject: 0)
+        (self.blobs, self.images) = (blobs, images)
+    }
+
+    static let repositories: [RepositoryName] = ["team/app", "team/other"].compactMap {
+        try? RepositoryName(parsing: $0)
+    }
+    static let tags: [Tag] = ["v1", "v2", "latest"].compactMap { try? Tag(parsing: $0) }
+}

@@ -1,0 +1,139 @@
+import BlobStorage
+import Housekeeping
+import Metadata
+import OCI
+import Retention
+import SQLStore
+
+extension World {
+    /// Lets everybody act until they are done, then the collectors until nothing is left to do.
+    ///
+    /// - Throws: ``Witness/Violation`` at the first step after which something does not hold.
+    func run() throws {
+        try run { world in
+            guard let content = Content.standard else { return }
+            await world.act(content)
+            try await world.settle()
+            try await world.pullEverything(content)
+        }
+    }
+
+    /// Lets `body` act, with the witness watching every step.
+    func run(_ body: @escaping @Sendable (World) async throws -> Void) throws {
+        try scheduler.run { [self] in
+            do {
+                try await nodes[0].metadata.migrate()
+                witness.isWatching = true
+                if plan.deletesUntagged {
+                    let rule = #"{"version":1,"rules":[{"delete":"untagged","days":1}]}"#
+                    _ = try await nodes[0].metadata.setPolicy(RetentionPolicy(decoding: rule.utf8), of: .registry)
+                }
+                try await body(self)
+            } catch is Scheduler.Halted {
+                return
+            } catch {
+                witness.complain("the run failed: \(error)")
+            }
+        } afterStep: {
+            try witness.check()
+        }
+    }
+
+    private func act(_ content: Content) async {
+        faults.permille = plan.faults
+        await withTaskGroup(of: Bool.self) { group in
+            for _ in 0..<plan.clients {
+                group.addTask { [self] in
+                    await Client(world: self, content: content).run()
+                    return true
+                }
+            }
+            for index in nodes.indices { group.addTask { [self] in await collect(at: index) } }
+            var clients = plan.clients
+            while clients > 0, let isClient = await group.next() { clients -= isClient ? 1 : 0 }
+            isOver = true
+        }
+        faults.permille = 0
+    }
+
+    private func collect(at index: Int) async -> Bool {
+        while !isOver {
+            do {
+                let minute: Int64 = 60_000
+                let rest = scheduler.chance.hits(300) ? 5 * minute : 240 * minute
+                try await scheduler.turn(after: minute + scheduler.chance.upTo(rest))
+                guard try isAnythingDue else { continue }
+                log("node \(index) collects")
+                _ = try await nodes[index].collector.run()
+            } catch is Scheduler.Halted {
+                return false
+            } catch let error as SQLError {
+                if case .failed = error { witness.complain("the collector failed: \(error)") }
+            } catch {
+                continue  // the process has ended
+            }
+        }
+        return false
+    }
+
+    /// Rounds of the collectors, whenever something is due, until nothing is.
+    func settle() async throws {
+        for _ in 0..<200 {
+            // What is still on its way arrives first.
+            try await scheduler.turn(after: Faults.longestDelay)
+            _ = try await nodes[Int(scheduler.chance.upTo(1))].collector.run()
+            guard let due = try sql.rows(.nextDue, now: 0).first?.optionalInt(0) else { break }
+            try await scheduler.turn(after: max(0, due - scheduler.now) + 2 * 3_600_000)
+        }
+        try witness.checkNothingIsLeft(untagged: !plan.deletesUntagged, late: plan.faults > 0)
+    }
+
+    private func pullEverything(_ content: Content) async throws {
+        let client = Client(world: self, content: content)
+        for repository in Content.repositories {
+            for tag in Content.tags { try await client.pull(tag, from: repository) }
+        }
+    }
+
+    /// Whether a collector would find anything to do.
+    var isAnythingDue: Bool {
+        get throws { try sql.rows(.nextDue, now: 0).first?.optionalInt(0).map { $0 <= scheduler.now } ?? false }
+    }
+
+    /// Whether a query finds anything.
+    func sees(_ query: Query) -> Bool { (try? sql.rows(query, now: scheduler.now).isEmpty) == false }
+
+    /// For a seeded bug that uses keys again.
+    func noteUsed(_ key: [UInt8]) {
+        if !usedKeys.contains(key) { usedKeys.append(key) }
+    }
+
+    /// For a seeded bug: a key that no row knows any more.
+    func takeUsedKey() -> [UInt8]? {
+        guard let key = usedKeys.popLast() else { return nil }
+        let rows = try? sql.rows(
+            """
+            SELECT 1 FROM object_trash WHERE skey = \(key) UNION ALL SELECT 1 FROM blob_copy WHERE skey = \(key)
+            """,
+            now: 0
+        )
+        return rows?.isEmpty == true ? key : nil
+    }
+
+    /// For a seeded bug.
+    func loseObject(_ key: [UInt8]) { try? objects.delete(StorageKey(bytes: key)) }
+}
+
+extension Query {
+    /// When a collector has something to do next.
+    fileprivate static let nextDue: Query = """
+        SELECT min(due) FROM (
+            SELECT min(due_at) AS due FROM gc_hint
+            UNION ALL SELECT min(max(delete_after, coalesce(claimed_until + 1, 0))) FROM object_trash
+            UNION ALL SELECT min(expires_at) FROM upload_session
+            UNION ALL SELECT min(purge_at) FROM deleted_repository
+            UNION ALL SELECT min(restorable_until) FROM deleted_manifest
+            UNION ALL SELECT min(restorable_until) FROM deleted_tag
+        )
+        """
+}

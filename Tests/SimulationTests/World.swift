@@ -1,0 +1,143 @@
+import BlobStorage
+import Housekeeping
+import Logging
+import RegistryCore
+import Telemetry
+
+@testable import Metadata
+
+/// A process of the registry. When it ends, all that it has in memory is lost, and nothing that it had begun goes on.
+final class SimulatedProcess: @unchecked Sendable {
+    let world: World
+    let node: Int
+    fileprivate(set) var isAlive = true
+
+    struct Ended: Error {}
+
+    init(_ world: World, node: Int) { (self.world, self.node) = (world, node) }
+
+    /// Waits for a turn.
+    func step(_ name: @autoclosure () -> String, after delay: Int64 = 0) async throws -> World {
+        guard isAlive else { throw Ended() }
+        try await world.scheduler.turn(after: delay)
+        guard isAlive else { throw Ended() }
+        world.log("node \(node): \(name())")
+        return world
+    }
+}
+
+/// A process and what it is made of.
+struct Node {
+    let process: SimulatedProcess
+    let metadata: MetadataStore
+    let registry: Registry
+    let collector: Collector
+}
+
+/// Everything in one run: two nodes, their database and object store, and the witness who watches.
+final class World: @unchecked Sendable {
+    let plan: Plan
+    let scheduler: Scheduler
+    let sql: SimulatedSQLite
+    let objects: SimulatedObjects
+    let witness: Witness
+    let bug: SeededBug?
+    var faults: Faults
+    private(set) var nodes: [Node] = []
+    private(set) var trace: [String] = []
+    private(set) var crashes = 0
+    /// The clients are done.
+    var isOver = false
+    /// Keys whose objects are gone, for a seeded bug that uses them again.
+    var usedKeys: [[UInt8]] = []
+
+    private let authorizerSecret = Array(repeating: UInt8(7), count: 32)
+    private let silent = Logger(label: "simulation") { _ in SwiftLogNoOpLogHandler() }
+
+    init(_ plan: Plan, sql: SimulatedSQLite, bug: SeededBug? = nil) throws {
+        (self.plan, self.sql, self.bug) = (plan, sql, bug)
+        scheduler = Scheduler(seed: plan.seed)
+        try sql.reset(keepsForeignKeys: plan.keepsForeignKeys && bug == nil)
+        let witness = try Witness(sql, scheduler)
+        self.witness = witness
+        objects = SimulatedObjects(plan.kind, sql) { witness.isDue = true }
+        faults = Faults(scheduler: scheduler)
+        for index in 0..<2 { nodes.append(start(index)) }
+    }
+
+    private func start(_ index: Int) -> Node {
+        let process = SimulatedProcess(self, node: index)
+        let metadata = MetadataStore(SimulatedDatabase(process: process), promises: plan.promises)
+        let store = SimulatedStore(process: process, objects: objects)
+        let registry = Registry(
+            metadata: metadata,
+            blobs: store,
+            policy: RegistryPolicy(writeSize: 8000, keyBatch: 3),
+            downloads: nil,
+            metrics: RegistryMetrics(Metrics()),
+            uploadSecret: authorizerSecret,
+            surroundings: surroundings(of: index),
+            logger: silent
+        )
+        let collector = Collector(
+            metadata: metadata,
+            blobs: store,
+            pace: .unlimited,
+            metrics: nil,
+            logger: silent
+        )
+        return Node(process: process, metadata: metadata, registry: registry, collector: collector)
+    }
+
+    /// A node's clock may be wrong; the database's is the one that counts.
+    private func surroundings(of index: Int) -> Surroundings {
+        let skew = plan.skew[index]
+        return Surroundings(
+            now: { [self] in scheduler.now / 1000 + skew },
+            uptime: { [self] in .milliseconds(scheduler.now) },
+            randomBytes: { [self] count in
+                if let key = bug?.key(count, in: self) { return key }
+                return (0..<count).map { _ in UInt8(truncatingIfNeeded: scheduler.chance.next()) }
+            }
+        )
+    }
+
+    /// Ends a process and starts another one in its place.
+    ///
+    /// - Returns: what the process is told from now on.
+    func crash(_ process: SimulatedProcess) -> SimulatedProcess.Ended {
+        guard process.isAlive else { return SimulatedProcess.Ended() }
+        process.isAlive = false
+        crashes += 1
+        log("node \(process.node) crashes")
+        // The other node's transactions have ended: each is one step. Not every time, because it takes most of a run's time.
+        do {
+            if crashes == 1 { try sql.reopen() }
+        } catch {
+            witness.complain("the database does not open again: \(error)")
+        }
+        nodes[process.node] = start(process.node)
+        return SimulatedProcess.Ended()
+    }
+
+    /// Does something by and by that nobody waits for: a request that is still on its way.
+    func later(after delay: Int64, _ effect: @escaping () -> Void) {
+        nonisolated(unsafe) let effect = effect
+        let scheduler = scheduler
+        Task {
+            do { try await scheduler.turn(after: delay) } catch { return }
+            log("a late request arrives")
+            effect()
+        }
+    }
+
+    func log(_ line: @autoclosure () -> String) {
+        guard plan.isTraced, witness.isWatching else { return }
+        trace.append("\(scheduler.steps) \(Self.time(scheduler.now)) \(line())")
+    }
+
+    private static func time(_ milliseconds: Int64) -> String {
+        let seconds = (milliseconds - 1_800_000_000_000) / 1000
+        return "\(seconds / 3600)h\(seconds / 60 % 60)m\(seconds % 60)s"
+    }
+}
