@@ -52,11 +52,15 @@ extension Client {
     func delete(blob: Int, in repository: RepositoryName) async throws {
         let digest = content.blobs[blob].digest
         let thing = Witness.Thing(kind: .blob, repository: repository, digest: digest)
+        // Somebody may be about to read it.
+        async let reading: Void = read(blob, from: repository, isListed: false)
         try witness.beginRelease(thing)
+        try await scheduler.turn(after: scheduler.chance.upTo(2000))
         _ = try await attempt("DELETE blob \(blob) \(repository)") { node in
             try await node.registry.deleteBlob(digest, with: grant(Delete.self, repository))
         }
         witness.endRelease(thing)
+        try await reading
     }
 
     /// Puts a deleted tag back, which must work for as long as it was promised.

@@ -7,7 +7,7 @@ import RegistryCore
 @testable import SQLStore
 
 /// Somebody who uses the registry, at any node, and tells the witness what they were told.
-struct Client {
+struct Client: @unchecked Sendable {
     let world: World
     let content: Content
 
@@ -181,7 +181,7 @@ struct Client {
     }
 
     /// - Parameter isListed: whether it belongs to a manifest that was read a moment ago.
-    private func read(_ blob: Int, from repository: RepositoryName, isListed: Bool = true) async throws {
+    func read(_ blob: Int, from repository: RepositoryName, isListed: Bool = true) async throws {
         let expected = content.blobs[blob]
         let thing = Witness.Thing(kind: .blob, repository: repository, digest: expected.digest)
         let outcome = try await attempt("GET blob \(blob)") { node -> [UInt8]? in

@@ -29,6 +29,9 @@ struct SeededBug: Sendable, CustomStringConvertible {
         change(query, transaction) ?? .runs(query)
     }
 
+    /// Whether keys are used again: then deletions are repeated by the network, as a client of a store may do it.
+    var usesKeysAgain: Bool { makeKey != nil }
+
     /// A storage key in place of a random one.
     func key(_ count: Int, in world: World) -> [UInt8]? { count == 16 ? makeKey?(world) : nil }
 }
@@ -119,9 +122,9 @@ extension SeededBug {
                     db.recorded.note = [SQLRow([])]
                     return .answers([], changes: 0)
                 }
-                return query.says("INSERT INTO gc_hint (kind, due_at, ref, reason)")
+                return query.says("INSERT INTO gc_hint (kind, due_at, ref")
                     && query.values.first == .integer(2)
-                    && !db.recorded.note.isEmpty ? .runs(query.dueNow(db.now)) : nil
+                    && !db.recorded.note.isEmpty ? .runs(query.setting("due_at", to: db.now)) : nil
             }
         ),
     ]
@@ -131,7 +134,7 @@ extension SeededBug {
             name: "lost hint: links",
             description: "whoever removes edges leaves no hint for the links",
             change: { query, _ in
-                query.says("INSERT INTO gc_hint (kind, due_at, ref, reason)") && query.values.first == .integer(2)
+                query.says("INSERT INTO gc_hint (kind, due_at, ref") && query.values.first == .integer(2)
                     ? .answers([], changes: 1) : nil
             }
         ),
@@ -147,7 +150,7 @@ extension SeededBug {
             description: "a tag that is moved or deleted leaves no hint for the manifest that it named",
             adapt: { $0.deletesUntagged = true },
             change: { query, _ in
-                query.says("INSERT INTO gc_hint (kind, due_at, ref, reason)") && query.values.first == .integer(1)
+                query.says("INSERT INTO gc_hint (kind, due_at, ref") && query.values.first == .integer(1)
                     ? .answers([], changes: 1) : nil
             }
         ),
@@ -179,7 +182,7 @@ extension SeededBug {
             adapt: { plan in (plan.kind, plan.deletesBlobs, plan.deeds) = (.network, true, 15) },
             change: { query, db in
                 query.says("INSERT INTO object_trash (skey, region, delete_after")
-                    ? .runs(query.replacingThird(by: db.now)) : nil
+                    ? .runs(query.setting("delete_after", to: db.now)) : nil
             }
         ),
         SeededBug(
@@ -249,13 +252,11 @@ extension Query {
     /// The id that the first value is.
     fileprivate var id: Int64 { ids.first ?? 0 }
 
-    /// Hints of four values each, due now.
-    fileprivate func dueNow(_ now: Int64) -> Query {
-        Query(sql: sql, values: values.enumerated().map { $0 % 4 == 1 ? .integer(now) : $1 })
-    }
-
-    /// Rows of five values each, with another third one.
-    fileprivate func replacingThird(by value: Int64) -> Query {
-        Query(sql: sql, values: values.enumerated().map { $0 % 5 == 2 ? .integer(value) : $1 })
+    /// The rows of an INSERT with another value in a column.
+    fileprivate func setting(_ column: String, to value: Int64) -> Query {
+        let list = sql.drop { $0 != "(" }.dropFirst().prefix { $0 != ")" }
+        let columns = list.split(separator: ",").map { $0.drop { $0 == " " } }
+        guard let index = columns.firstIndex(where: { $0 == column }) else { return self }
+        return Query(sql: sql, values: values.enumerated().map { $0 % columns.count == index ? .integer(value) : $1 })
     }
 }

@@ -164,7 +164,10 @@ struct SimulatedStore: BlobStore {
 
     func delete(_ key: StorageKey) async throws {
         try await request("delete", key) { try objects.delete(key) }
-        process.world.noteUsed(key.bytes)
+        let world = process.world
+        guard world.bug?.usesKeysAgain == true else { return }
+        world.noteUsed(key.bytes)
+        world.later(after: world.scheduler.chance.upTo(Faults.longestDelay)) { try? objects.delete(key) }
     }
 
     func purge(_ key: StorageKey) async throws {

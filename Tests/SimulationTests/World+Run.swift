@@ -105,7 +105,7 @@ extension World {
 
     /// For a seeded bug that uses keys again.
     func noteUsed(_ key: [UInt8]) {
-        if bug != nil, !usedKeys.contains(key) { usedKeys.append(key) }
+        if !usedKeys.contains(key) { usedKeys.append(key) }
     }
 
     /// For a seeded bug: a key that no row knows any more.
