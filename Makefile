@@ -5,7 +5,7 @@ DATA ?= ./strata-data
 LISTEN ?= 127.0.0.1:5000
 SEEDS ?= 10000
 
-.PHONY: help build debug test test-fast test-system model simulate lint format fuzz torture bench bench-fleet bench-objects run ci clean
+.PHONY: help build debug test test-fast test-system model simulate lint format fuzz torture bench bench-fleet bench-objects bench-collection run ci clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -56,6 +56,9 @@ bench-fleet: build .build-tools/test-tools ## fill PostgreSQL as a fleet would, 
 
 bench-objects: build .build-tools/test-tools ## measure on an object store; replaces its tables too
 	$(TOOLS)/bin/python3 Benchmarks/objects.py --write
+
+bench-collection: build .build-tools/test-tools ## measure what garbage collection costs; replaces its tables too
+	$(TOOLS)/bin/python3 Benchmarks/collection.py --write
 
 ci: test ## what .ci/run runs
 

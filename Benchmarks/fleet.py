@@ -182,10 +182,11 @@ def explain(postgres, database, repositories) -> list[list[str]]:
 class Registry:
     """A server with settings of its own, for as long as `with` lasts."""
 
-    def __init__(self, settings):
+    def __init__(self, settings, folder=None):
         (self.port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{self.port}"
-        self.folder = tempfile.mkdtemp(prefix="strata-fleet-")
+        self.owned = None if folder else tempfile.mkdtemp(prefix="strata-fleet-")
+        self.folder = folder or self.owned
         options = [option for key, value in settings.items() for option in ("--set", f"{key}={value}")]
         self.process = subprocess.Popen(
             [STRATA, "serve", "--data", self.folder, "--listen", f"127.0.0.1:{self.port}", *options], stdout=subprocess.DEVNULL
@@ -203,7 +204,8 @@ class Registry:
     def __exit__(self, *_):
         self.process.terminate()
         self.process.wait(60)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.owned:
+            shutil.rmtree(self.owned, ignore_errors=True)
 
     def metric(self, name) -> float:
         text = urllib.request.urlopen(self.url + "/metrics").read().decode()
