@@ -23,7 +23,8 @@ extension MetadataStore {
     /// Deletes what a plan says, except what has changed since: a tag that was pushed, moved or pulled, a new policy, a
     /// new hold.
     ///
-    /// - Throws: ``RegistryError`` `.preconditionFailed` if the policies or the holds are others by now.
+    /// - Throws: ``RegistryError`` `.preconditionFailed` if the policies or the holds are others by now, or a tag that was to
+    ///   be kept is gone.
     package func apply(_ plan: RetentionPlan, cause: String) async throws -> RetentionRun {
         var tags = 0
         let dropped = plan.tags.filter { $0.verdict.decision == .delete }
@@ -84,6 +85,7 @@ extension MetadataStore {
                 try db.run("SELECT id FROM manifest WHERE id = \(tags[0].manifest) \(lock: .update)")
             }
             try db.checkPolicies(of: plan)
+            try db.checkKept(by: plan)
             for (digest, tags) in manifests {
                 let id = tags[0].manifest
                 for tag in tags {
@@ -181,6 +183,21 @@ extension SQLTransaction {
             "SELECT max(last_at) FROM pull_stat WHERE repo_id = \(repo) AND reference IN \(list: references)"
         ).first?.optionalInt(0)
         return last ?? 0 > tag.facts.pulledAt ?? 0
+    }
+
+    /// - Throws: ``RegistryError`` `.preconditionFailed` if a tag that a rule or a hold kept is gone: another one may be
+    ///   among the last now.
+    fileprivate func checkKept(by plan: RetentionPlan) throws {
+        let kept = plan.tags.filter { !$0.verdict.keptBy.isEmpty }.map(\.facts.name)
+        let there = try inBatches(kept) {
+            "SELECT name FROM tag WHERE repo_id = \(plan.repo) AND name IN \(list: $0)"
+        }
+        guard there.count == kept.count else {
+            throw RegistryError(
+                .preconditionFailed,
+                "A tag of \(plan.repository) that was to be kept is gone since the plan was made; make a new one."
+            )
+        }
     }
 
     fileprivate func checkPolicies(of plan: RetentionPlan) throws {

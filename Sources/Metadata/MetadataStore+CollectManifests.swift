@@ -175,7 +175,8 @@ extension SQLTransaction {
         ).map { $0.int(0) }
         // No tag has named it for a window, so what a client was told of its children was promised to it by themselves.
         try forget(manifest: manifest.id, keepingFor: window, childrenFor: 0, reason: reason)
-        let sentence = Sentence(reason: reason, since: now)
-        try hint(.condemned, (children + referrers).sorted(), dueIn: 0, sentence)
+        // What has another name is no longer this rule's to judge when it loses that one.
+        let unnamed = try Set(children + referrers).sorted().filter { try !isNamed(manifest: $0) }
+        try hint(.condemned, unnamed, dueIn: 0, Sentence(reason: reason, since: now))
     }
 }

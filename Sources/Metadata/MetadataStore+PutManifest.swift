@@ -50,7 +50,12 @@ extension MetadataStore {
             let tags = try locks.map { (tag: $0.tag, old: try db.rows(of: $0.found).first?.int(0)) }
             if push.tags.isEmpty { try db.check(push, in: repo) }
             let (id, isNew) = try db.insert(push.manifest, in: repo, as: types, promises)
-            if isNew { try db.insertEdges(from: id, of: push.manifest, in: repo, links: links, children: children) }
+            if isNew {
+                try db.insertEdges(from: id, of: push.manifest, in: repo, links: links, children: children)
+            } else if push.manifest.blobs.contains(where: \.isExternal) {
+                // They may have come after the manifest was pushed first.
+                try db.insertEdges(from: id, toBlobs: links)
+            }
             try db.revive((isNew ? [] : [id]) + children.values.sorted())
             for (tag, old) in tags {
                 try db.checkMove(of: tag, from: old, to: id, in: repository)
@@ -191,6 +196,16 @@ extension SQLTransaction {
         return id
     }
 
+    /// - Parameter links: of the blobs that it lists, locked.
+    fileprivate func insertEdges(from id: Int64, toBlobs links: [Int64]) throws {
+        try startInBatches(links.sorted()) { some in
+            """
+            INSERT INTO manifest_blob (manifest_id, link_id) VALUES \(rows: some.map { [id.sqlValue, $0.sqlValue] })
+            ON CONFLICT DO NOTHING
+            """
+        }
+    }
+
     func insertEdges(
         from id: Int64,
         of manifest: Manifest,
@@ -198,9 +213,7 @@ extension SQLTransaction {
         links: [Int64],
         children: [Digest: Int64]
     ) throws {
-        try startInBatches(links.sorted()) { some in
-            "INSERT INTO manifest_blob (manifest_id, link_id) VALUES \(rows: some.map { [id.sqlValue, $0.sqlValue] })"
-        }
+        try insertEdges(from: id, toBlobs: links)
         try startInBatches(Array(manifest.children.enumerated())) { some in
             """
             INSERT INTO manifest_child (parent_id, position, repo_id, child_id, child_digest)

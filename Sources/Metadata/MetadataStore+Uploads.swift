@@ -166,7 +166,7 @@ extension MetadataStore {
             try db.inBatches(keys) {
                 """
                 UPDATE object_trash SET claimed_until = \(db.now + Promises.claim)
-                WHERE skey IN \(list: $0) AND claimed_until IS NULL RETURNING skey
+                WHERE skey IN \(list: $0) AND claimed_until IS NULL AND digest IS NULL RETURNING skey
                 """
             }.map { $0.bytes(0) }
         }

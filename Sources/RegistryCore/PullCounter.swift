@@ -1,3 +1,4 @@
+import OCI
 import Synchronization
 package import Metadata
 
@@ -15,9 +16,11 @@ package final class PullCounter: Sendable {
     package init(_ metadata: MetadataStore) { self.metadata = metadata }
 
     /// - Returns: whether there are so many that the caller should ``flush()`` them.
-    func count(_ pulled: PulledReference) -> Bool {
-        counts.withLock {
-            $0[pulled, default: 0] += 1
+    func count(_ pulled: PulledReference, asPulls pulls: Int64) -> Bool {
+        // A digest is asked for by those who push, too.
+        if pulls == 0, case .digest = pulled.reference { return false }
+        return counts.withLock {
+            $0[pulled, default: 0] += pulls
             return $0.count >= Self.limit
         }
     }

@@ -19,7 +19,8 @@ package struct ManifestUpload: Sendable {
 }
 
 extension Registry {
-    /// - Parameter promising: whether the answer tells a client that it need not push; if not, it counts as a pull.
+    /// - Parameter promising: whether the answer tells a client that it need not push; if not, it counts as a pull. A tag is in use
+    ///   either way: nodes that have its manifest ask for no more.
     /// - Throws: ``RegistryError`` `.manifestUnknown`.
     package func manifest(
         _ reference: Reference,
@@ -27,7 +28,8 @@ extension Registry {
         with grant: Grant<Pull>
     ) async throws -> StoredManifest {
         let manifest = try await metadata.manifest(reference, in: grant.repository, promising: promising)
-        if !promising, pulls.count(PulledReference(reference, in: grant.repository)) { try await pulls.flush() }
+        let pulled = PulledReference(reference, in: grant.repository)
+        if pulls.count(pulled, asPulls: promising ? 0 : 1) { try await pulls.flush() }
         return manifest
     }
 

@@ -90,6 +90,18 @@ struct RetentionTests {
         }
     }
 
+    @Test("deletes nothing once a tag is gone that was among the last", arguments: Engine.available)
+    func keptTagIsGone(_ engine: Engine) async throws {
+        try await with(engine) { images in
+            for tag in ["v1", "v2"] { _ = try await images.image([tag], tag, in: repository) }
+            try await setRules(Self.keepNewest, images)
+            let plan = try await plan(images)
+            try await images.store.deleteTag(try Tag(parsing: "v2"), in: repository)
+            await #expect(throws: RegistryError.self) { try await images.store.apply(plan, cause: "schedule") }
+            #expect(try await images.tags(of: repository) == ["v1"])
+        }
+    }
+
     @Test("does nothing once the policies or the holds have changed", arguments: Engine.available)
     func superseded(_ engine: Engine) async throws {
         try await with(engine) { images in
@@ -111,6 +123,26 @@ struct RetentionTests {
             #expect(try await plan(images).tags.map(\.verdict.decision) == [.delete])
             try await images.store.addPulls([PulledReference(.digest(image.digest), in: repository): 1])
             #expect(try await plan(images).tags.map(\.verdict.decision) == [.keep])
+        }
+    }
+
+    @Test("forgets how often something was pulled with the thing itself", arguments: Engine.available)
+    func pulls(_ engine: Engine) async throws {
+        try await with(engine) { images in
+            let image = try await images.image(["layer"], "a", in: repository)
+            try await images.push(image, "b", in: repository)
+            let tag = PulledReference(.tag(try Tag(parsing: "a")), in: repository)
+            let digest = PulledReference(.digest(image.digest), in: repository)
+            try await images.store.addPulls([tag: 2, digest: 1])
+            try await images.store.addPulls([tag: 3, PulledReference(tag.reference, in: other): 1])
+            let counts = try await images.database.read { db in
+                try db.run("SELECT pulls FROM pull_stat ORDER BY reference").map { $0.int(0) }
+            }
+            #expect(counts == [5, 1], "and nothing of a repository that does not exist")
+            try await images.store.deleteTag(try Tag(parsing: "a"), in: repository)
+            #expect(try await images.count("pull_stat") == 1)
+            try await images.store.deleteManifest(image.digest, in: repository)
+            #expect(try await images.count("pull_stat") == 0)
         }
     }
 
@@ -221,6 +253,30 @@ struct RetentionTests {
             let versions = try await images.store.policyVersions(of: scope, before: nil, limit: 10)
             #expect(versions.map(\.version) == [3, 2, 1])
             #expect(versions.map(\.policy) == [policy, nil, policy])
+        }
+    }
+
+    @Test("keeps a foreign layer that came after the manifest was pushed first", arguments: Engine.available)
+    func foreignLayer(_ engine: Engine) async throws {
+        try await with(engine) { images in
+            func upload(_ text: String) async throws -> Digest {
+                let digest = Digest(hashing: Array(text.utf8))
+                let size = Int64(text.utf8.count)
+                _ = try await images.store.commit(digest, size: size, at: .inline(Array(text.utf8)), in: repository)
+                return digest
+            }
+            let layer = Digest(hashing: Array("foreign".utf8))
+            let json = #"""
+                {"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",
+                "config":{"mediaType":"text/plain","digest":"\#(try await upload("config"))","size":6},
+                "layers":[{"mediaType":"text/plain","digest":"\#(layer)","size":7,"urls":["https://example.com/"]}]}
+                """#
+            let manifest = try Manifest(decoding: Array(json.utf8), declaredType: nil, algorithm: .sha256)
+            try await images.push(manifest, "v1", in: repository)
+            _ = try await upload("foreign")
+            try await images.push(manifest, "v1", in: repository)
+            try await images.collect()
+            #expect(try await images.store.blob(layer, in: repository, promising: false).size == 7)
         }
     }
 

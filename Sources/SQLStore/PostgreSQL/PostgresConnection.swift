@@ -83,15 +83,18 @@ final class PostgresConnection {
     }
 
     private func readClock() throws {
+        let askedAt = Self.uptime
         let text = try script("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
         guard let time = Int64(text) else { throw PostgresError(state: "XX000", message: "the clock says \(text)") }
-        set(clock: time)
+        set(clock: time, at: askedAt)
     }
 
-    /// - Parameter time: what the server's clock says now.
-    func set(clock time: Int64) { clock = (time, Self.uptime) }
+    /// - Parameters:
+    ///   - time: what the server's clock said.
+    ///   - uptime: when it was asked.
+    func set(clock time: Int64, at uptime: Int64) { clock = (time, uptime) }
 
-    private static var uptime: Int64 {
+    static var uptime: Int64 {
         var time = timespec()
         clock_gettime(CLOCK_BOOTTIME, &time)
         return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
@@ -214,7 +217,10 @@ final class PostgresConnection {
     private func isPrepared(_ query: Query) -> Bool { preparesStatements && !Self.unprepared.contains(query.sql) }
 
     /// They need no plan, and can be found in what is sent.
-    private static let unprepared: Set = ["BEGIN", "COMMIT"]
+    private static let unprepared: Set = [begin.sql, "COMMIT"]
+
+    /// Every statement is to see what was committed before it, whatever the server's default is: all locks rely on it.
+    static let begin: Query = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
     /// The query's text with its locking clauses, which other engines skip as comments.
     private static func text(of query: Query) -> String {

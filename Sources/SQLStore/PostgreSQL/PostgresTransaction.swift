@@ -76,11 +76,14 @@ final class PostgresTransaction: SQLTransaction {
         let begins = isExplicit && id == nil
         let sent = waiting
         waiting = []
-        let queries = (begins ? ["BEGIN", Self.identification] : []) + sent.map(\.query) + (last.map { [$0] } ?? [])
+        let queries =
+            (begins ? [PostgresConnection.begin, Self.identification] : []) + sent.map(\.query)
+            + (last.map { [$0] } ?? [])
         let first = begins ? 2 : 0
+        let sentAt = PostgresConnection.uptime
         try connection.run(queries) { index, result in
             if index < first {
-                if index == 1 { try identify(try Self.rows(of: result)) }
+                if index == 1 { try identify(try Self.rows(of: result), sentAt: sentAt) }
             } else if index - first < sent.count {
                 let rows = try Self.rows(of: result)
                 if !rows.isEmpty { answers[sent[index - first].number] = rows }
@@ -93,10 +96,11 @@ final class PostgresTransaction: SQLTransaction {
     private static let identification: Query =
         "SELECT pg_current_xact_id()::text, (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 
-    private func identify(_ rows: [SQLRow]) throws {
+    /// - Parameter sentAt: when it was asked for: the answer may have waited behind locks.
+    private func identify(_ rows: [SQLRow], sentAt: Int64) throws {
         guard let row = rows.first else { throw PostgresError(state: "XX000", message: "a transaction without an id") }
         id = row.text(0)
-        connection.set(clock: row.int(1))
+        connection.set(clock: row.int(1), at: sentAt)
     }
 
     private static func rows(of result: OpaquePointer) throws -> [SQLRow] {
