@@ -126,7 +126,7 @@ def test_a_connection_that_breaks_is_replaced(node, repository):
 @pytest.mark.parametrize("action", ["reset", "lose"])
 def test_a_commit_whose_answer_is_lost_is_looked_up(node, repository, action, size):
     """Whether it had arrived or not, the client is told 201, and that is so."""
-    fault = node.sql.fault(rb"COMMIT", action)
+    fault = node.sql.fault(rb"COMMIT\0", action)
     data = os.urandom(size)
     assert node.push(repository, data).status == 201
     assert fault.hits == 1
@@ -135,7 +135,7 @@ def test_a_commit_whose_answer_is_lost_is_looked_up(node, repository, action, si
 
 
 def test_a_commit_that_cannot_be_looked_up_is_not_called_done(node, repository):
-    fault = node.sql.fault(rb"COMMIT", "lose")
+    fault = node.sql.fault(rb"COMMIT\0", "lose")
     data = os.urandom(3_000)
     location = path_of(node.server.request("POST", f"/v2/{repository}/blobs/uploads/").headers["location"])
     answers = []
@@ -173,7 +173,7 @@ def test_a_crash_of_the_database_makes_no_lost_commit_look_done():
         data = os.urandom(3_000)
         assert node.push("a", os.urandom(3_000)).status == 201
         postgres.stop_writers()
-        fault = node.sql.fault(rb"COMMIT", "hold")
+        fault = node.sql.fault(rb"COMMIT\0", "hold")
         answers = []
         thread = threading.Thread(target=lambda: answers.append(node.push("a", data)))
         thread.start()

@@ -72,7 +72,6 @@ def reclaim(stores, nodes, kept):
     """
     for node in nodes:
         node.kill()
-    stores.sql(nodes[0], "UPDATE object_trash SET claimed_until = 1 WHERE claimed_until IS NOT NULL")
     stores.sql(nodes[0], "UPDATE gc_hint SET due_at = 1")
     stores.sql(nodes[0], "UPDATE job SET claimed_until = 1, due_at = 1")
     for node in nodes:
@@ -85,6 +84,8 @@ def reclaim(stores, nodes, kept):
         wait_until(lambda: len(tags(repository)) == Keeper.KEPT, f"only the last tags in {repository}", 60)
 
     def left():
+        # Again and again: what sessions received that end only now is claimed, too.
+        stores.sql(nodes[0], "UPDATE object_trash SET claimed_until = 1 WHERE claimed_until IS NOT NULL")
         return [int(stores.sql(nodes[0], f"SELECT count(*) FROM {dead}")[0]) for dead in (
             "repo_blob WHERE id NOT IN (SELECT link_id FROM manifest_blob)",
             "blob WHERE digest NOT IN (SELECT digest FROM repo_blob)",
