@@ -28,12 +28,9 @@ extension MetadataStore {
     package func apply(_ plan: RetentionPlan, cause: String) async throws -> RetentionRun {
         var tags = 0
         let dropped = plan.tags.filter { $0.verdict.decision == .delete }
-        for start in stride(from: 0, to: dropped.count, by: Self.rulesBatch) {
-            tags += try await drop(Array(dropped[start..<min(start + Self.rulesBatch, dropped.count)]), plan)
-        }
+        for some in dropped.chunked(by: Self.rulesBatch) { tags += try await drop(some, plan) }
         let old = plan.untagged.filter { $0.verdict.decision == .delete }.map(\.manifest)
-        for start in stride(from: 0, to: old.count, by: 256) {
-            let some = Array(old[start..<min(start + 256, old.count)])
+        for some in old.chunked(by: 256) {
             // The collector asks the policies itself.
             try await database.write { try $0.hint(.manifest, some, dueIn: 0) }
         }
@@ -117,8 +114,7 @@ extension MetadataStore {
             let expiresAt = tag.verdict.deletedFrom.flatMap { $0 <= horizon ? $0 : nil }
             return expiresAt == tag.expiresAt ? nil : (tag, expiresAt)
         }
-        for start in stride(from: 0, to: changed.count, by: Self.rulesBatch) {
-            let some = Array(changed[start..<min(start + Self.rulesBatch, changed.count)])
+        for some in changed.chunked(by: Self.rulesBatch) {
             try await database.write { db in
                 for (tag, expiresAt) in some {
                     try db.run(

@@ -24,14 +24,7 @@ extension MetadataStore {
     /// - Throws: ``RegistryError`` `.nameUnknown` if nothing was ever pushed to the repository.
     package func tags(of repository: RepositoryName, after last: String, limit: Int) async throws -> NamePage {
         try await database.read { db in
-            guard let repo = try db.repositoryID(repository) else {
-                throw RegistryError(
-                    .nameUnknown,
-                    "There is no repository \(repository).",
-                    detail: ["name": repository.text]
-                )
-            }
-            return try db.page(.tags(of: repo, after: last, limit: limit + 1), limit: limit)
+            try db.page(.tags(of: db.existingRepositoryID(repository), after: last, limit: limit + 1), limit: limit)
         }
     }
 

@@ -307,7 +307,7 @@ extension RegistryError.Entry {
 }
 
 extension Array {
-    fileprivate func chunked(by size: Int) -> [[Element]] {
+    func chunked(by size: Int) -> [[Element]] {
         stride(from: 0, to: count, by: size).map { Array(self[$0..<Swift.min($0 + size, count)]) }
     }
 }

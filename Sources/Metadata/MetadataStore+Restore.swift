@@ -19,7 +19,7 @@ extension MetadataStore {
     package func restore(_ reference: Reference, in repository: RepositoryName) async throws -> Restored {
         let promises = promises
         return try await database.write { db in
-            guard let repo = try db.repositoryID(repository) else { throw RegistryError.nameUnknown(repository) }
+            let repo = try db.existingRepositoryID(repository)
             var restored = Restored()
             switch reference {
             case .tag(let tag):

@@ -54,7 +54,7 @@ extension MetadataStore {
         let (window, settings) = (promises.window, database.dialect.planSettings)
         return try await database.snapshot { db in
             for setting in settings { try db.run(setting) }
-            guard let repo = try db.repositoryID(repository) else { throw RegistryError.nameUnknown(repository) }
+            let repo = try db.existingRepositoryID(repository)
             var policies = try db.policies(applyingTo: repository)
             if let trial { policies = policies.filter { $0.scope != trial.scope } + [trial] }
             guard !policies.isEmpty else { return nil }

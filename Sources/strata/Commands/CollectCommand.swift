@@ -1,7 +1,6 @@
 import ArgumentParser
 import Foundation
 import Housekeeping
-import Logging
 import Metadata
 import OCI
 
@@ -14,19 +13,6 @@ struct CollectCommand: AsyncParsableCommand {
             """,
         subcommands: [Run.self, Status.self, Explain.self]
     )
-
-    /// The stores with the schema that this program knows.
-    fileprivate static func withStores<Result>(
-        _ options: ConfigurationOptions,
-        _ body: (Composition) async throws -> Result
-    ) async throws -> Result {
-        let configuration = try options.load()
-        let logger = Logger(label: "strata") { _ in LogLines(configuration.log) }
-        return try await Composition.with(configuration, logger: logger) { composition in
-            try await composition.metadata.migrate()
-            return try await body(composition)
-        }
-    }
 
     struct Run: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
@@ -45,7 +31,7 @@ struct CollectCommand: AsyncParsableCommand {
         var json = false
 
         func run() async throws {
-            let report = try await withStores(options) { try await $0.collector(isWaitedFor: true, nil).run() }
+            let report = try await options.withStores { try await $0.collector(isWaitedFor: true, nil).run() }
             if json { return try printJSON(report) }
             print(
                 """
@@ -65,7 +51,7 @@ struct CollectCommand: AsyncParsableCommand {
         var json = false
 
         func run() async throws {
-            let status = try await withStores(options) { try await $0.metadata.collectionStatus(countsTrash: true) }
+            let status = try await options.withStores { try await $0.metadata.collectionStatus(countsTrash: true) }
             if json { return try printJSON(status) }
             for queue in CollectionStatus.Queue.allCases {
                 let lag = (status.lag[queue] ?? 0) / 1000
@@ -95,7 +81,7 @@ struct CollectCommand: AsyncParsableCommand {
         func run() async throws {
             let parsed: Digest
             do { parsed = try Digest(parsing: digest) } catch { throw ValidationError("\(error)") }
-            let explanation = try await withStores(options) { try await $0.metadata.explain(parsed) }
+            let explanation = try await options.withStores { try await $0.metadata.explain(parsed) }
             if json { return try printJSON(explanation) }
             for line in ExplanationText(explanation).lines { print(line) }
         }

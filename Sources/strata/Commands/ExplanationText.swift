@@ -1,4 +1,3 @@
-import Foundation
 import Metadata
 
 /// An explanation in sentences.
@@ -12,7 +11,7 @@ struct ExplanationText {
         }
         lines =
             found.manifests.flatMap(Self.manifest) + (found.blob.map(Self.blob) ?? [])
-            + found.deleted.map(Self.deletion) + found.trash.map { "Its bytes are deleted at \(Self.time($0))." }
+            + found.deleted.map(Self.deletion) + found.trash.map { "Its bytes are deleted at \($0.shownAsTime)." }
     }
 
     private static func manifest(_ found: Explanation.LiveManifest) -> [String] {
@@ -20,7 +19,7 @@ struct ExplanationText {
         reasons += found.indexes.map { "the index \($0.digest) lists it\(path(of: $0))" }
         reasons += found.subject.map { ["it is about \($0)"] } ?? []
         reasons += found.holds.map { "there is a \($0)" }
-        reasons.append("it is promised to clients until \(time(found.keepUntil))")
+        reasons.append("it is promised to clients until \(found.keepUntil.shownAsTime)")
         return ["The repository \(found.repository) has it as a manifest:"] + reasons.map { "  - \($0)" }
     }
 
@@ -28,7 +27,7 @@ struct ExplanationText {
         let head = "It is a blob of \(found.size) bytes"
         guard !found.links.isEmpty else { return ["\(head) that no repository holds any more."] }
         let links = found.links.flatMap { link in
-            ["  - \(link.repository), promised to clients until \(time(link.leaseUntil))"]
+            ["  - \(link.repository), promised to clients until \(link.leaseUntil.shownAsTime)"]
                 + link.manifests.map { "      \($0.digest) lists it\(path(of: $0))" }
         }
         return ["\(head), held by:"] + links + (found.hasMoreLinks ? ["  - and more"] : [])
@@ -42,11 +41,7 @@ struct ExplanationText {
 
     private static func deletion(_ found: Explanation.Deletion) -> String {
         let subject = found.tag.map { "The tag \($0) that named it" } ?? "The manifest"
-        return "\(subject) was deleted from \(found.repository) at \(time(found.deletedAt)): \(found.reason). "
-            + "It can be put back until \(time(found.restorableUntil))."
-    }
-
-    private static func time(_ milliseconds: Int64) -> String {
-        Date(timeIntervalSince1970: Double(milliseconds) / 1000).formatted(.iso8601)
+        return "\(subject) was deleted from \(found.repository) at \(found.deletedAt.shownAsTime): \(found.reason). "
+            + "It can be put back until \(found.restorableUntil.shownAsTime)."
     }
 }

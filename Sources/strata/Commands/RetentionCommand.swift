@@ -38,7 +38,9 @@ struct RetentionCommand: AsyncParsableCommand {
             let trial = try policy.map {
                 ScopedPolicy(scope: .repository(repository), version: 0, policy: try PolicyFile.read($0))
             }
-            let plan = try await options.withMetadata { try await $0.retentionPlan(of: repository, trying: trial) }
+            let plan = try await options.withStores {
+                try await $0.metadata.retentionPlan(of: repository, trying: trial)
+            }
             guard let plan else { throw ValidationError("No policy holds in \(repository).") }
             if json { return try printJSON(plan) }
             for line in RetentionPlanText(plan).lines { print(line) }
@@ -56,9 +58,9 @@ struct RetentionCommand: AsyncParsableCommand {
         @Flag(help: "Print a JSON object.") var json = false
 
         func run() async throws {
-            let run = try await options.withMetadata { metadata in
-                try await metadata.retentionPlan(of: repository).asyncMap {
-                    try await metadata.apply($0, cause: "request")
+            let run = try await options.withStores { stores in
+                try await stores.metadata.retentionPlan(of: repository).asyncMap {
+                    try await stores.metadata.apply($0, cause: "request")
                 }
             }
             guard let run else { throw ValidationError("No policy holds in \(repository).") }
@@ -76,13 +78,13 @@ struct RetentionCommand: AsyncParsableCommand {
         @Flag(help: "Print a JSON array; times are milliseconds since 1970.") var json = false
 
         func run() async throws {
-            let runs = try await options.withMetadata {
-                try await $0.retentionRuns(of: repository, before: nil, limit: max(1, min(last, 1000)))
+            let runs = try await options.withStores {
+                try await $0.metadata.retentionRuns(of: repository, before: nil, limit: max(1, min(last, 1000)))
             }
             if json { return try printJSON(runs) }
             for run in runs {
                 print(
-                    "\(RetentionPlanText.time(run.startedAt)) by \(run.cause): \(run.tags) tags, \(run.manifests) untagged "
+                    "\(run.startedAt.shownAsTime) by \(run.cause): \(run.tags) tags, \(run.manifests) untagged "
                         + "manifests, \(run.bytes) bytes; \(run.policies.joined(separator: ", "))"
                 )
             }
@@ -96,7 +98,7 @@ struct RetentionCommand: AsyncParsableCommand {
         @OptionGroup var options: ConfigurationOptions
 
         func run() async throws {
-            let stored = try await options.withMetadata { try await $0.policy(of: scope) }
+            let stored = try await options.withStores { try await $0.metadata.policy(of: scope) }
             guard let policy = stored?.policy else { throw ValidationError("There is no policy of \(scope).") }
             print(policy.canonical, terminator: "")
         }
@@ -111,7 +113,7 @@ struct RetentionCommand: AsyncParsableCommand {
 
         func run() async throws {
             let policy = try PolicyFile.read(file)
-            let stored = try await options.withMetadata { try await $0.setPolicy(policy, of: scope) }
+            let stored = try await options.withStores { try await $0.metadata.setPolicy(policy, of: scope) }
             print("version \(stored.version) of the policy of \(scope)")
         }
     }
@@ -123,9 +125,9 @@ struct RetentionCommand: AsyncParsableCommand {
         @OptionGroup var options: ConfigurationOptions
 
         func run() async throws {
-            let removed = try await options.withMetadata { metadata in
-                guard try await metadata.policy(of: scope) != nil else { return false }
-                _ = try await metadata.setPolicy(nil, of: scope)
+            let removed = try await options.withStores { stores in
+                guard try await stores.metadata.policy(of: scope) != nil else { return false }
+                _ = try await stores.metadata.setPolicy(nil, of: scope)
                 return true
             }
             guard removed else { throw ValidationError("There is no policy of \(scope).") }

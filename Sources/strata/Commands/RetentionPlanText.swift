@@ -1,4 +1,3 @@
-import Foundation
 import Metadata
 import Retention
 
@@ -25,11 +24,7 @@ struct RetentionPlanText {
         case .delete: return "delete, by " + verdict.deletedBy.joined(separator: ", ")
         case .keep where !verdict.keptBy.isEmpty: return "keep, by " + verdict.keptBy.joined(separator: ", ")
         case .keep:
-            return verdict.deletedFrom.map { "keep until \(time($0))" } ?? "keep, since no rule deletes it"
+            return verdict.deletedFrom.map { "keep until \($0.shownAsTime)" } ?? "keep, since no rule deletes it"
         }
-    }
-
-    static func time(_ milliseconds: Int64) -> String {
-        Date(timeIntervalSince1970: Double(milliseconds) / 1000).formatted(.iso8601)
     }
 }

@@ -1,6 +1,5 @@
 import ArgumentParser
 import Foundation
-import Logging
 import Metadata
 import OCI
 
@@ -48,10 +47,7 @@ struct UndeleteCommand: AsyncParsableCommand {
             name = try repository.map { (text: String) throws(ParseError) in try RepositoryName(parsing: text) }
             wanted = try reference.map { (text: String) throws(ParseError) in try Reference(parsing: text) }
         } catch { throw ValidationError("\(error)") }
-        let configuration = try options.load()
-        let logger = Logger(label: "strata") { _ in LogLines(configuration.log) }
-        try await Composition.with(configuration, logger: logger) { composition in
-            try await composition.metadata.migrate()
+        try await options.withStores { composition in
             do {
                 switch (name, wanted) {
                 case (let name?, let wanted?): try await restore(wanted, in: name, composition.metadata)
@@ -93,7 +89,7 @@ struct UndeleteCommand: AsyncParsableCommand {
                     try printJSON(entry)
                 } else {
                     let what = entry.tag.map { "the tag \($0) of \(entry.digest)" } ?? "the manifest \(entry.digest)"
-                    print("\(what), until \(Self.time(entry.restorableUntil)): \(entry.reason)")
+                    print("\(what), until \(entry.restorableUntil.shownAsTime): \(entry.reason)")
                 }
             }
             last = page.count < Self.page ? nil : page.last?.key
@@ -108,7 +104,7 @@ struct UndeleteCommand: AsyncParsableCommand {
                 if json {
                     try printJSON(entry)
                 } else {
-                    print("the repository \(entry.name), until \(Self.time(entry.restorableUntil))")
+                    print("the repository \(entry.name), until \(entry.restorableUntil.shownAsTime)")
                 }
             }
             last = page.count < Self.page ? nil : page.last?.name
@@ -117,10 +113,6 @@ struct UndeleteCommand: AsyncParsableCommand {
 
     /// Entries that are asked for at a time.
     private static let page = 500
-
-    private static func time(_ milliseconds: Int64) -> String {
-        Date(timeIntervalSince1970: Double(milliseconds) / 1000).formatted(.iso8601)
-    }
 
     private struct Report: Encodable {
         let repository: String

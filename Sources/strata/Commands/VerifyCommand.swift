@@ -1,7 +1,6 @@
 import ArgumentParser
 import Foundation
 import Housekeeping
-import Logging
 import Metadata
 
 struct VerifyCommand: AsyncParsableCommand {
@@ -28,12 +27,9 @@ struct VerifyCommand: AsyncParsableCommand {
     var repair = false
 
     func run() async throws {
-        let configuration = try options.load()
-        let logger = Logger(label: "strata") { _ in LogLines(configuration.log) }
         let bar = ProgressBar(unless: json)
-        let report = try await Composition.with(configuration, logger: logger) { composition in
-            try await composition.metadata.migrate()
-            return try await composition.verifier().run(repair: repair) { done, total in bar?.show(done, of: total) }
+        let report = try await options.withStores { composition in
+            try await composition.verifier().run(repair: repair) { done, total in bar?.show(done, of: total) }
         }
         bar?.finish()
         if json {
