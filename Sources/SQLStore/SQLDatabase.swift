@@ -125,6 +125,8 @@ package struct SQLDialect: Sendable {
     package let epoch: Query?
     /// How many batches of uploads are worth committing at the same time.
     package let concurrentBatches: Int
+    /// Most rows that a transaction in the background changes. Where there is one writer, pushes wait for it.
+    package let backgroundRows: Int
 }
 
 /// Why the database failed. Never shown to clients.

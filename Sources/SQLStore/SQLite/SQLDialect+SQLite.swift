@@ -15,6 +15,7 @@ extension SQLDialect {
         search: "SEARCH ",
         indexes: nil,
         epoch: nil,
-        concurrentBatches: 1
+        concurrentBatches: 1,
+        backgroundRows: 20
     )
 }
