@@ -14,7 +14,6 @@ extension SQLDialect {
         scan: "SCAN ",
         search: "SEARCH ",
         indexes: nil,
-        epoch: nil,
-        concurrentBatches: 1
+        epoch: nil
     )
 }
