@@ -10,6 +10,19 @@ package struct StoredHold: Hashable, Sendable {
     package let createdAt: Int64
 }
 
+extension StoredHold: Encodable {
+    private enum CodingKeys: CodingKey { case id, subject, kind, reason, createdAt }
+
+    package func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(id, forKey: .id)
+        try container.encode("\(hold.subject)", forKey: .subject)
+        try container.encode(hold.kind.rawValue, forKey: .kind)
+        try container.encode(hold.reason, forKey: .reason)
+        try container.encode(createdAt, forKey: .createdAt)
+    }
+}
+
 // A hold refuses whatever somebody asks to delete, and every rule; a legal one refuses that tags move. It is set under a lock
 // of the repository's row that excludes those who do so, who ask for holds after they have locked that row: what was answered
 // last holds for the other.

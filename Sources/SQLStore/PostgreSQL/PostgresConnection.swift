@@ -72,6 +72,13 @@ final class PostgresConnection {
 
     var version: Int { Int(PQserverVersion(handle)) }
 
+    /// Whether others on a network can read what is sent: it leaves this machine, and is not encrypted.
+    var isExposed: Bool {
+        guard PQsslInUse(handle) == 0, PQgssEncInUse(handle) == 0 else { return false }
+        let address = PQhostaddr(handle).map { String(cString: $0) } ?? ""  // empty for a socket in a folder
+        return !address.isEmpty && !address.hasPrefix("127.") && address != "::1"
+    }
+
     // MARK: - The clock
 
     /// Milliseconds since 1970 by the server's clock, which is asked at least once a minute.

@@ -144,12 +144,12 @@ package final class PostgresDatabase: SQLDatabase {
 
     // MARK: - The pool
 
-    private struct Attempt {
+    struct Attempt {
         /// The connection broke after the work was done.
         var mustReplaceConnection = false
     }
 
-    private func perform<Result: Sendable>(
+    func perform<Result: Sendable>(
         _ work: @escaping @Sendable (PostgresConnection, inout Attempt) throws -> Result
     ) async throws -> Result {
         let isAdmitted = pool.withLock { pool in
