@@ -118,6 +118,8 @@ package struct SQLDialect: Sendable {
     package let clusteredTableOptions: String
     /// Statements that keep other processes from changing the schema until the transaction ends.
     package let schemaLock: [Query]
+    /// Statements that keep others from writing to a table until the transaction ends.
+    package let tableLock: @Sendable (StaticString) -> [Query]
     /// Statements that make the engine plan for large tables even while they are small, until the transaction ends.
     package let planSettings: [Query]
     /// What stands before a query to be told its plan.

@@ -59,6 +59,7 @@ package final class PostgresDatabase: SQLDatabase {
         clusteredTableOptions: "",
         // Tables cannot be altered while others wait for us for long: a change gives up instead, and is tried again.
         schemaLock: ["SET LOCAL statement_timeout = 0", "SELECT 1 FROM pg_advisory_xact_lock(8319104478211829)"],
+        tableLock: { ["LOCK TABLE \(word: $0) IN SHARE MODE"] },
         planSettings: [
             "SET LOCAL enable_seqscan = off", "SET LOCAL enable_bitmapscan = off", "SET LOCAL enable_hashjoin = off",
             "SET LOCAL enable_mergejoin = off",

@@ -8,6 +8,7 @@ extension SQLDialect {
         tableOptions: "STRICT",
         clusteredTableOptions: "STRICT, WITHOUT ROWID",
         schemaLock: [],
+        tableLock: { _ in [] },
         planSettings: [],
         explain: "EXPLAIN QUERY PLAN ",
         planColumn: 3,
