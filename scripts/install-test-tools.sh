@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 packages=(
     containerd docker.io podman buildah skopeo crun umoci debootstrap zstd curl openssl procps systemd binutils python3-venv gettext-base spin gcc libc6-dev
     nginx-light docker-registry apache2-utils
-    postgresql-15 pgbouncer faketime haproxy libnginx-mod-http-js radosgw ceph-mon ceph-osd ceph-common
+    postgresql-15 pgbouncer faketime haproxy socat iproute2 libnginx-mod-http-js radosgw ceph-mon ceph-osd ceph-common
 )
 sudo=""
 [ "$(id -u)" -eq 0 ] || sudo="sudo"

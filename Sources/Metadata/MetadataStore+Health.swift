@@ -11,6 +11,8 @@ package struct DatabaseHealth: Sendable {
     package let schema: SchemaState
     /// Settings with which acknowledged commits may be lost, such as `fsync = off`.
     package let lossySettings: [String]
+    /// Whether others on a network can read what is sent to it.
+    package let isExposed: Bool
     /// How far its clock is ahead of this machine's.
     package let clockAhead: Duration
 }
@@ -42,6 +44,7 @@ extension MetadataStore {
             rightsFault: Self.rightsFault(facts, isCurrent: schema == .current),
             schema: schema,
             lossySettings: facts.lossySettings,
+            isExposed: facts.isExposed,
             clockAhead: .milliseconds(facts.clockAhead)
         )
     }

@@ -74,6 +74,12 @@ package struct RetentionHold: Hashable, Sendable, CustomStringConvertible {
         self.reason = reason
     }
 
+    /// Why a text is no reason; nil if it is one. Whoever is refused because of the hold gets to read it.
+    package static func fault(ofReason text: String) -> String? {
+        let most = 500
+        return (1...most).contains(text.unicodeScalars.count) ? nil : "Give a reason, of at most \(most) characters."
+    }
+
     package var description: String { "\(kind.rawValue) hold on \(subject): \(reason)" }
 
     func keeps(_ tag: TagFacts) -> Bool {

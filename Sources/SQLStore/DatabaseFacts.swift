@@ -11,6 +11,8 @@ package struct DatabaseFacts: Sendable {
     package var closedTables: Set<String> = []
     /// Settings with which acknowledged commits may be lost, such as `fsync = off`.
     package var lossySettings: [String] = []
+    /// Whether others on a network can read what is sent to it.
+    package var isExposed = false
     /// How far its clock is ahead of this machine's, in milliseconds.
     package var clockAhead: Int64 = 0
 

@@ -14,7 +14,7 @@ struct Strata: AsyncParsableCommand {
         version: Version.current,
         subcommands: [
             ServeCommand.self, DoctorCommand.self, ImportCommand.self, VerifyCommand.self, CollectCommand.self,
-            RetentionCommand.self, UndeleteCommand.self, BackupCommand.self, RestoreCommand.self,
+            RetentionCommand.self, HoldCommand.self, UndeleteCommand.self, BackupCommand.self, RestoreCommand.self,
             RestoreCheckCommand.self, MigrateCommand.self, ConfigCommand.self, BenchCommand.self, VersionCommand.self,
         ]
     )

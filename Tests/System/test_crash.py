@@ -2,6 +2,7 @@
 
 STRATA_KILLS says how often (200 by default), STRATA_SEED with which seed; the seed is printed.
 """
+import concurrent.futures
 import http.client
 import json
 import os
@@ -14,7 +15,7 @@ from harness import OCI_MANIFEST, Server, image_manifest, sha256
 KILLS = int(os.environ.get("STRATA_KILLS", "200"))
 SEED = int(os.environ.get("STRATA_SEED", str(random.SystemRandom().randrange(1 << 30))))
 WORKERS = 4
-FULL_CHECK_EVERY = 20
+FULL_CHECK_EVERY = 50
 
 
 class Ledger:
@@ -137,6 +138,11 @@ def work(server, ledger, others, stop, failures):
         failures.append(failure)
 
 
+def check_all(server, ledgers, everything):
+    with concurrent.futures.ThreadPoolExecutor(len(ledgers)) as pool:
+        list(pool.map(lambda ledger: check(server, ledger, everything), ledgers))
+
+
 def check(server, ledger, everything):
     at = f"/v2/{ledger.repository}"
     digests = set(ledger.blobs) | set(ledger.manifests) if everything else set(ledger.fresh)
@@ -192,12 +198,10 @@ def test_nothing_acknowledged_is_lost(stores):
                 thread.join()
             assert not failures, failures
             server.start()
-            for ledger in ledgers:
-                check(server, ledger, everything=kill % FULL_CHECK_EVERY == 0)
+            check_all(server, ledgers, everything=kill % FULL_CHECK_EVERY == 0)
             if kill % FULL_CHECK_EVERY == 0:
                 assert_clean(server)
-        for ledger in ledgers:
-            check(server, ledger, everything=True)
+        check_all(server, ledgers, everything=True)
         assert_clean(server)
         pushed = sum(len(one.blobs) + len(one.manifests) for one in ledgers)
         assert pushed > KILLS, "the load was too small to mean anything"

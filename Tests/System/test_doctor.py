@@ -1,10 +1,12 @@
 """`strata doctor` names each thing that is wrong and what to do, and `strata serve` refuses to start in the same words."""
 import json
 import os
+import subprocess
 
 import pytest
 
 from doctor import Doctor
+from harness import BINARY
 
 
 @pytest.fixture
@@ -84,6 +86,29 @@ def test_commits_that_are_not_durable(doctor, stores):
     stores.postgres.sql(f"ALTER DATABASE {database} SET synchronous_commit = off")
     found = lossy.examine()["database durability"]
     assert found["state"] == "warning" and "synchronous_commit = off" in found["finding"]
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("address, is_exposed", [("192.0.2.1", True), ("127.0.0.1", False)])
+def test_database_that_is_talked_to_over_a_network_in_the_clear(doctor, stores, address, is_exposed):
+    # In a network of its own, which has the address and in it a way to the database's socket.
+    networked = doctor()
+    port, database = stores.postgres.port, networked.server.settings["postgres.url"].split("dbname=")[1]
+    url = f"host={address} port={port} user=postgres dbname={database}"
+    script = f"""
+        ip link set lo up && ip address add 192.0.2.1/32 dev lo
+        socat TCP-LISTEN:{port},bind={address},fork UNIX-CONNECT:{stores.postgres.folder}/.s.PGSQL.{port} &
+        "$@"; status=$?; kill $!; exit $status"""
+    settings = ["--set", f"postgres.url={url}", "--set", "blobs=files", "--set", "postgres.patience-seconds=5"]
+    done = subprocess.run(
+        ["unshare", "--net", "sh", "-c", script, "sh", BINARY, "doctor", "--json", *networked.server.options, *settings],
+        capture_output=True, text=True, timeout=60,
+    )
+    checks = {check["check"]: check for check in json.loads(done.stdout)["checks"]}
+    assert checks["database"]["state"] == "ok", done
+    assert ("database encryption" in checks) == is_exposed
+    if is_exposed:
+        assert checks["database encryption"]["state"] == "warning" and "sslmode" in checks["database encryption"]["advice"]
 
 
 @pytest.mark.shared

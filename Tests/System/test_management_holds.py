@@ -1,10 +1,12 @@
 """What a hold is on is deleted by nobody until it is released."""
 import json
+import subprocess
 
 import pytest
 
-from harness import OCI_INDEX, OCI_MANIFEST, descriptor, sha256
+from harness import BINARY, OCI_INDEX, OCI_MANIFEST, descriptor, sha256
 from management import API, api, document, hold, pages  # noqa: F401 (fixtures)
+from test_collection import strata
 
 
 def test_a_held_manifest_and_its_tags_cannot_be_deleted_until_it_is_released(server, api, repository):
@@ -71,6 +73,37 @@ def test_holds_are_listed_and_get_new_reasons(server, api, repository):
     second = hold(api, repository, "v*", kind="legal")
     third = hold(api, repository, "w*")
     assert pages(api, f"{API}/repositories/{repository}/-/holds?n=1") == [again, second, third]
+
+
+def test_holds_are_set_listed_and_released_on_the_command_line_too(server, api, repository):
+    server.push_image(repository, "prod-1")
+    said = strata(server, "hold", "set", repository, "prod-*", "--reason", "runs in production")
+    assert "in-use hold on prod-*: runs in production" in said
+    legal = json.loads(strata(server, "hold", "set", repository, "v*", "--kind", "legal", "--reason", "case 7", "--json"))
+    assert server.request("DELETE", f"/v2/{repository}/manifests/prod-1").status == 403
+    listed = [json.loads(line) for line in strata(server, "hold", "list", repository, "--json").splitlines()]
+    assert listed[1] == legal and listed == pages(api, f"{API}/repositories/{repository}/-/holds")
+    strata(server, "hold", "release", repository, str(listed[0]["id"]))
+    assert server.request("DELETE", f"/v2/{repository}/manifests/prod-1").status == 202
+    assert strata(server, "hold", "list", repository).splitlines() == [f"{legal['id']}: legal hold on v*: case 7"]
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (["set", "NAME", "v*", "--reason", ""], "Give a reason"),
+        (["set", "NAME", "v*", "--kind", "other", "--reason", "r"], "'in-use'"),
+        (["set", "NAME", "a b", "--reason", "r"], "a b"),
+        (["set", "NAME", sha256(b"nothing"), "--reason", "r"], sha256(b"nothing")),
+        (["set", "nobody/nothing", "v*", "--reason", "r"], "nobody/nothing"),
+        (["release", "NAME", "99999"], "no hold 99999"),
+    ],
+)
+def test_the_command_line_says_why_a_hold_cannot_be(server, repository, arguments, told):
+    server.push_image(repository, "v1")
+    arguments = [repository if argument == "NAME" else argument for argument in arguments]
+    done = subprocess.run([BINARY, "hold", *arguments, *server.options], capture_output=True, text=True)
+    assert done.returncode != 0 and told in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize(

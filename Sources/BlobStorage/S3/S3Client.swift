@@ -65,6 +65,7 @@ package struct S3Client: Sendable {
         tries: Int = usualTries
     ) async throws -> Answer {
         var attempt = 0
+        var tries = tries
         while true {
             attempt += 1
             let failure: BlobStorageError
@@ -88,6 +89,9 @@ package struct S3Client: Sendable {
                 throw error
             } catch {
                 try Task.checkCancellation()
+                // The store refused before it had the whole body, and the HTTP client, still sending, lost what it said: only
+                // another try can tell, even where one was to be enough.
+                if error as? HTTPClientError == .bodyLengthMismatch { tries = max(tries, Self.usualTries) }
                 failure = .unavailable("\(method.rawValue) \(name ?? "bucket"): \(error)")
             }
             guard attempt < tries else { throw failure }

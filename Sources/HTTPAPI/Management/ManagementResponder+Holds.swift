@@ -12,13 +12,13 @@ extension ManagementResponder {
         let limit = try call.limit()
         guard let last = call.last.isEmpty ? 0 : ByteRange.number(call.last) else { throw call.unknownPage }
         let page = try await registry.holds(after: last, limit: limit, with: grant)
-        return call.list(page, limit: limit, showing: page.items.map { HoldAnswer($0) }) { "\($0.id)" }
+        return call.list(page, limit: limit) { "\($0.id)" }
     }
 
     func setHold(_ call: ManagementCall) async throws -> HTTPResponse {
         let grant = try await call.grant(Administer.self)
         let hold = try await call.body(HoldRequest.self).hold
-        return HTTPResponse(.ok, json: HoldAnswer(try await registry.setHold(hold, with: grant)))
+        return HTTPResponse(.ok, json: try await registry.setHold(hold, with: grant))
     }
 
     func releaseHold(_ call: ManagementCall) async throws -> HTTPResponse {
@@ -38,9 +38,6 @@ private struct HoldRequest: JSONBody {
 
     enum CodingKeys: String, CodingKey, CaseIterable { case subject, kind, reason }
 
-    /// Most characters of a reason, which errors repeat.
-    private static let maximumReason = 500
-
     /// - Throws: ``RegistryError`` `.requestInvalid`.
     var hold: RetentionHold {
         get throws {
@@ -48,12 +45,8 @@ private struct HoldRequest: JSONBody {
                 let kinds = RetentionHold.Kind.allCases.map(\.rawValue).joined(separator: " or ")
                 throw RegistryError(.requestInvalid, "The kind of a hold is \(kinds).", detail: ["field": "kind"])
             }
-            guard (1...Self.maximumReason).contains(reason.unicodeScalars.count) else {
-                throw RegistryError(
-                    .requestInvalid,
-                    "Give a reason, of at most \(Self.maximumReason) characters.",
-                    detail: ["field": "reason"]
-                )
+            if let fault = RetentionHold.fault(ofReason: reason) {
+                throw RegistryError(.requestInvalid, fault, detail: ["field": "reason"])
             }
             do {
                 return RetentionHold(kind: kind, subject: try .init(parsing: subject), reason: reason)
@@ -61,18 +54,5 @@ private struct HoldRequest: JSONBody {
                 throw RegistryError(.requestInvalid, "\(error)", detail: ["field": "subject"])
             }
         }
-    }
-}
-
-private struct HoldAnswer: Encodable {
-    let id: Int64
-    let subject: String
-    let kind: String
-    let reason: String
-    let createdAt: Int64
-
-    init(_ stored: StoredHold) {
-        (id, createdAt) = (stored.id, stored.createdAt)
-        (subject, kind, reason) = ("\(stored.hold.subject)", stored.hold.kind.rawValue, stored.hold.reason)
     }
 }

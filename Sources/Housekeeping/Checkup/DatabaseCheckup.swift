@@ -31,6 +31,10 @@ package struct DatabaseCheckup: Sendable {
         found.append(schema(health.schema))
         found.append(clock(health.clockAhead))
         found.append(durability(health.lossySettings))
+        if health.isExposed {
+            let finding = "what is sent to it crosses a network unencrypted"
+            found.append(.warning("database encryption", finding, "Add sslmode=verify-full to postgres.url"))
+        }
         return found
     }
 

@@ -2,7 +2,8 @@ import Glibc
 
 extension PostgresDatabase {
     package func inspect() async throws -> DatabaseFacts {
-        try await read { db in
+        try await perform { connection, _ in
+            let db = try PostgresTransaction(connection, isExplicit: false)
             // Asked first, and in words that every version knows.
             let names = try db.run(
                 "SELECT current_setting('server_version'), current_setting('server_version_num')::bigint"
@@ -27,6 +28,7 @@ extension PostgresDatabase {
                 WHERE name IN ('fsync', 'synchronous_commit', 'full_page_writes') AND setting = 'off' ORDER BY name
                 """
             ).map { $0.text(0) }
+            facts.isExposed = connection.isExposed
             let before = Self.clock
             let there =
                 try db.run("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint").first?.int(0) ?? before

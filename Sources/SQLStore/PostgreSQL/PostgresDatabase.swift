@@ -59,6 +59,7 @@ package final class PostgresDatabase: SQLDatabase {
         clusteredTableOptions: "",
         // Tables cannot be altered while others wait for us for long: a change gives up instead, and is tried again.
         schemaLock: ["SET LOCAL statement_timeout = 0", "SELECT 1 FROM pg_advisory_xact_lock(8319104478211829)"],
+        tableLock: { ["LOCK TABLE \(word: $0) IN SHARE MODE"] },
         planSettings: [
             "SET LOCAL enable_seqscan = off", "SET LOCAL enable_bitmapscan = off", "SET LOCAL enable_hashjoin = off",
             "SET LOCAL enable_mergejoin = off",
@@ -73,7 +74,6 @@ package final class PostgresDatabase: SQLDatabase {
             WHERE c.relnamespace = current_schema()::regnamespace AND i.indisvalid ORDER BY c.relname, a.attnum
             """,
         epoch: "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)",
-        concurrentBatches: 2,
         backgroundRows: 128
     )
 
@@ -144,12 +144,12 @@ package final class PostgresDatabase: SQLDatabase {
 
     // MARK: - The pool
 
-    private struct Attempt {
+    struct Attempt {
         /// The connection broke after the work was done.
         var mustReplaceConnection = false
     }
 
-    private func perform<Result: Sendable>(
+    func perform<Result: Sendable>(
         _ work: @escaping @Sendable (PostgresConnection, inout Attempt) throws -> Result
     ) async throws -> Result {
         let isAdmitted = pool.withLock { pool in

@@ -8,6 +8,7 @@ extension SQLDialect {
         tableOptions: "STRICT",
         clusteredTableOptions: "STRICT, WITHOUT ROWID",
         schemaLock: [],
+        tableLock: { _ in [] },
         planSettings: [],
         explain: "EXPLAIN QUERY PLAN ",
         planColumn: 3,
@@ -15,7 +16,6 @@ extension SQLDialect {
         search: "SEARCH ",
         indexes: nil,
         epoch: nil,
-        concurrentBatches: 1,
         backgroundRows: 20
     )
 }

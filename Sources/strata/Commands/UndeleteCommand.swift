@@ -48,16 +48,13 @@ struct UndeleteCommand: AsyncParsableCommand {
             wanted = try reference.map { (text: String) throws(ParseError) in try Reference(parsing: text) }
         } catch { throw ValidationError("\(error)") }
         try await options.withStores { composition in
-            do {
+            try await inPlainWords {
                 switch (name, wanted) {
                 case (let name?, let wanted?): try await restore(wanted, in: name, composition.metadata)
                 case (let name?, nil) where list: try await show(name, composition.metadata)
                 case (let name?, nil): try await restore(name, composition.metadata)
                 case (nil, _): try await showRepositories(composition.metadata)
                 }
-            } catch let error as RegistryError {
-                // A sentence for whoever asked; the code is for programs that speak HTTP.
-                throw UndeleteFailure(description: error.entries.map(\.message).joined(separator: "\n"))
             }
         }
     }
@@ -118,9 +115,5 @@ struct UndeleteCommand: AsyncParsableCommand {
         let repository: String
         var tags: [String]?
         var manifests: [String]?
-    }
-
-    private struct UndeleteFailure: Error, CustomStringConvertible {
-        let description: String
     }
 }
