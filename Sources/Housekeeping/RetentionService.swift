@@ -35,10 +35,7 @@ package struct RetentionService: Sendable {
     package func run() async {
         while !Task.isCancelled {
             do {
-                if try await metadata.claim(job) {
-                    try await round()
-                    try await metadata.finish(job)
-                }
+                try await runIfDue()
             } catch is CancellationError {
                 return
             } catch {
@@ -47,6 +44,13 @@ package struct RetentionService: Sendable {
             }
             try? await Task.sleep(for: min(Self.turn, .milliseconds(job.interval)))  // cancelled: the loop ends
         }
+    }
+
+    /// A round, if one is due and it is this node's turn.
+    package func runIfDue() async throws {
+        guard try await metadata.claim(job) else { return }
+        try await round()
+        try await metadata.finish(job)
     }
 
     private func round() async throws {

@@ -72,6 +72,7 @@ extension MetadataStore {
 
     private func drop(_ tags: [RetentionPlan.TagPlan], _ plan: RetentionPlan) async throws -> Int {
         let window = promises.window
+        let policyLock = database.dialect.tableLock("retention_policy")
         return try await database.write { db in
             // Tags before manifests, and both in the order of their names, as pushes lock them.
             let locked = try tags.filter { try db.lockUnchanged($0, in: plan.repo) }
@@ -81,20 +82,22 @@ extension MetadataStore {
                 // Against pushes that name it: whoever comes later sees what is said of it here.
                 try db.run("SELECT id FROM manifest WHERE id = \(tags[0].manifest) \(lock: .update)")
             }
+            // A policy that is set meanwhile waits: what it says holds for all that is deleted after it was answered.
+            for statement in policyLock { try db.run(statement) }
             try db.checkPolicies(of: plan)
             try db.checkKept(by: plan)
-            for (digest, tags) in manifests {
+            for tag in unchanged {
+                let rows = try db.run(
+                    """
+                    DELETE FROM tag WHERE repo_id = \(plan.repo) AND name = \(tag.facts.name)
+                    RETURNING repo_id, name, updated_at
+                    """
+                )
+                let reason = tag.verdict.deletedBy.joined(separator: ", ")
+                try db.remember(rows, of: tag.facts.digest, keepingFor: window, reason: reason)
+            }
+            for (_, tags) in manifests {
                 let id = tags[0].manifest
-                for tag in tags {
-                    let rows = try db.run(
-                        """
-                        DELETE FROM tag WHERE repo_id = \(plan.repo) AND name = \(tag.facts.name)
-                        RETURNING repo_id, name, updated_at
-                        """
-                    )
-                    let reason = tag.verdict.deletedBy.joined(separator: ", ")
-                    try db.remember(rows, of: digest, keepingFor: window, reason: reason)
-                }
                 try db.release(manifest: id, keepingFor: window)
                 if try !db.isNamed(manifest: id) {
                     let rows = try db.run("SELECT keep_until FROM manifest WHERE id = \(id)")

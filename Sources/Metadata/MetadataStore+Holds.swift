@@ -23,8 +23,9 @@ extension StoredHold: Encodable {
     }
 }
 
-// A hold refuses whatever somebody asks to delete, and every rule. It is set under a lock of the repository's row that
-// excludes those who delete, who ask for holds after they have locked that row: what was answered last holds for the other.
+// A hold refuses whatever somebody asks to delete, and every rule; a legal one refuses that tags move. It is set under a lock
+// of the repository's row that excludes those who do so, who ask for holds after they have locked that row: what was answered
+// last holds for the other.
 extension MetadataStore {
     /// The holds of a repository in the order in which they were set, after `last`, at most `limit`.
     ///
@@ -138,10 +139,10 @@ extension SQLTransaction {
         }
     }
 
-    /// The holds of a repository, to which none is added until the transaction ends. Asked for by whoever deletes, after
-    /// all other locks.
+    /// The holds of a repository, to which none is added until the transaction ends. Asked for by whoever deletes or
+    /// moves a tag, after all other locks.
     func lockHolds(in repo: Int64) throws -> [RetentionHold] {
-        try run("SELECT id FROM repository WHERE id = \(repo) \(lock: .keyShare)")
+        try start("SELECT id FROM repository WHERE id = \(repo) \(lock: .keyShare)")
         return try holds(in: repo)
     }
 
@@ -178,11 +179,8 @@ extension SQLTransaction {
     ///
     /// - Throws: ``RegistryError`` `.denied`.
     func checkHolds(onMoving tag: Tag, from manifest: Int64, in repo: Int64) throws {
-        let rows = try run(
-            "SELECT subject, kind, reason FROM retention_hold WHERE repo_id = \(repo) AND kind = 'legal' ORDER BY id"
-        )
-        guard !rows.isEmpty, let digest = try digest(ofManifest: manifest) else { return }
-        let holds = try rows.map { try RetentionHold($0, from: 0) }
+        let holds = try lockHolds(in: repo).filter { $0.kind == .legal }
+        guard !holds.isEmpty, let digest = try digest(ofManifest: manifest) else { return }
         if let hold = holds.first(where: { $0.isOn(digest, [tag]) }) {
             throw RegistryError.held("the tag \(tag) cannot be moved", by: hold)
         }

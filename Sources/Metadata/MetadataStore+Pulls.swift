@@ -21,10 +21,14 @@ extension MetadataStore {
             }
             let ids = Dictionary(rows.map { ($0.text(0), $0.int(1)) }, uniquingKeysWith: { first, _ in first })
             let pulls = counts.compactMap { pulled, count in
-                ids[pulled.repository.text].map { (repo: $0, reference: "\(pulled.reference)", count: count) }
+                let kind = if case .tag = pulled.reference { 0 } else { 1 }
+                return ids[pulled.repository.text].map {
+                    (repo: $0, kind: kind, reference: "\(pulled.reference)", count: count)
+                }
             }
-            // In one order, so that two nodes that write theirs down cannot wait for each other.
-            let sorted = pulls.sorted { ($0.repo, $0.reference) < ($1.repo, $1.reference) }
+            // In one order, so that two nodes that write theirs down cannot wait for each other; tags before digests, as
+            // deletions forget them.
+            let sorted = pulls.sorted { ($0.repo, $0.kind, $0.reference) < ($1.repo, $1.kind, $1.reference) }
             try db.inBatches(sorted) { some in
                 """
                 INSERT INTO pull_stat (repo_id, reference, pulls, last_at)

@@ -112,7 +112,10 @@ extension SQLTransaction {
 
     func lockChildren(of push: ManifestPush, in repo: Int64) throws -> [Digest: Int64] {
         var held: [Digest: Int64] = [:]
-        for some in Array(Set(push.manifest.children.map(\.digest))).chunked(by: maximumListLength) {
+        // With the index itself, if it is there: two manifests are locked in the order of their digests, as rules do it.
+        let digests =
+            push.manifest.children.isEmpty ? [] : push.manifest.children.map(\.digest) + [push.manifest.digest]
+        for some in Set(digests).sorted().chunked(by: maximumListLength) {
             let rows = try run(
                 """
                 SELECT id, digest FROM manifest WHERE repo_id = \(repo) AND digest IN \(list: some)
@@ -121,6 +124,7 @@ extension SQLTransaction {
             )
             for row in rows { held[row.digest(1)] = row.int(0) }
         }
+        held[push.manifest.digest] = nil
         guard !push.allowsSparseIndex else { return held }
         var wrong: [Digest: RegistryError.Entry] = [:]
         for child in push.manifest.children where held[child.digest] == nil && !child.isExternal {

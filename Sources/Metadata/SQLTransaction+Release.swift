@@ -10,7 +10,10 @@ extension SQLTransaction {
     ///   - tags: repository, name and time of the last push of each.
     ///   - window: how long they can be put back for certain.
     func remember(_ tags: [SQLRow], of digest: Digest, keepingFor window: Int64, reason: String) throws {
-        for tag in tags { try forgetPulls(of: tag.text(1), in: tag.int(0)) }
+        // In the order in which pulls are written down.
+        for tag in tags.sorted(by: { ($0.int(0), $0.text(1)) < ($1.int(0), $1.text(1)) }) {
+            try forgetPulls(of: tag.text(1), in: tag.int(0))
+        }
         try startInBatches(tags) { some in
             """
             INSERT INTO deleted_tag (repo_id, name, digest, updated_at, deleted_at, restorable_until, reason)
@@ -65,11 +68,11 @@ extension SQLTransaction {
 
     /// A manifest lets go of its blobs and children, each kept for its time, with a hint for each.
     func releaseEdges(of id: Int64, keepingFor window: Int64, childrenFor: Int64) throws {
-        // In the order of their ids, so that two deletions that share layers cannot wait for each other.
+        // In the order in which uploads link them, so that neither those nor deletions that share layers wait for each other.
         let links = try run(
             """
             SELECT id FROM repo_blob WHERE id IN (SELECT link_id FROM manifest_blob WHERE manifest_id = \(id))
-            ORDER BY id \(lock: .noKeyUpdate)
+            ORDER BY digest \(lock: .noKeyUpdate)
             """
         ).map { $0.int(0) }
         try startInBatches(links) {

@@ -10,7 +10,7 @@ import Testing
 /// writes, so that a transaction stops with the locks that it has until then.
 @Suite("Concurrent transactions on PostgreSQL", .enabled(if: Engine.server != nil))
 struct QueryLockTests {
-    private final class Scene: Sendable {
+    final class Scene: Sendable {
         let store: MetadataStore
         /// Another node on the same database.
         let otherNode: MetadataStore
@@ -79,6 +79,41 @@ struct QueryLockTests {
             try await store.put(push, in: repository)
         }
 
+        /// Two images, the first one under the tag `v1`.
+        func pushTwo() async throws -> (Manifest, Manifest) {
+            try await upload(["config", "layer", "other"])
+            let images = (try image("config", ["layer"]), try image("config", ["other"]))
+            try await push(images.0, "v1")
+            try await push(images.1, nil)
+            return images
+        }
+
+        /// An index of these.
+        func index(_ images: [Manifest]) throws -> Manifest {
+            let list = images.map {
+                #"{"mediaType":"\#($0.mediaType)","digest":"\#($0.digest)","size":\#($0.bytes.count)}"#
+            }
+            return try Manifest(
+                decoding: Array(#"{"schemaVersion":2,"manifests":[\#(list.joined(separator: ","))]}"#.utf8),
+                declaredType: MediaType.imageIndex
+            )
+        }
+
+        func pull(_ references: [String]) async throws {
+            let pulls = try references.map {
+                PulledReference(try Reference(parsing: $0), in: repository)
+            }
+            try await store.addPulls(Dictionary(uniqueKeysWithValues: pulls.map { ($0, 1) }))
+        }
+
+        /// A plan that deletes every tag.
+        func plan() async throws -> RetentionPlan {
+            #expect(try await observer.run("UPDATE tag SET updated_at = 0").hasPrefix("UPDATE"))
+            let policy = try RetentionPolicy(decoding: #"{"version":1,"rules":[{"delete":"old","days":1}]}"#.utf8)
+            _ = try await store.setPolicy(policy, of: .registry)
+            return try #require(try await store.retentionPlan(of: repository))
+        }
+
         /// The manifest that a tag names, or nil.
         func target(_ tag: String) async throws -> Digest? {
             do {
@@ -92,6 +127,9 @@ struct QueryLockTests {
         func hold(_ table: String) async throws {
             #expect(try await holder.run("BEGIN; LOCK TABLE \(table) IN SHARE MODE") == "LOCK TABLE")
         }
+
+        /// Nobody else gets to these rows until ``letGo()``.
+        func hold(rows query: String) async throws { try await holder.run("BEGIN; \(query)") }
 
         func letGo() async throws { #expect(try await holder.run("COMMIT") == "COMMIT") }
 
@@ -223,13 +261,8 @@ struct QueryLockTests {
     @Test("a rule waits for a hold that is being set, and then deletes nothing")
     func holdThenRule() async throws {
         let scene = try await Scene()
-        try await scene.upload(["config", "layer"])
-        let image = try scene.image("config", ["layer"])
-        try await scene.push(image, "v1")
-        #expect(try await scene.observer.run("UPDATE tag SET updated_at = 0").hasPrefix("UPDATE"))
-        let policy = try RetentionPolicy(decoding: #"{"version":1,"rules":[{"delete":"old","days":1}]}"#.utf8)
-        _ = try await scene.store.setPolicy(policy, of: .registry)
-        let plan = try #require(try await scene.store.retentionPlan(of: scene.repository))
+        _ = try await scene.pushTwo()
+        let plan = try await scene.plan()
         try await scene.hold("retention_hold")
         async let setting = scene.store.setHold(try Self.hold(on: "v*"), in: scene.repository)
         try await scene.observer.waitUntilBlocked(count: 1)
@@ -238,7 +271,7 @@ struct QueryLockTests {
         try await scene.letGo()
         _ = try await setting
         #expect(try await refusal == .preconditionFailed)
-        #expect(try await scene.target("v1") == image.digest)
+        #expect(try await scene.target("v1") != nil)
         #expect(scene.retried.count == 0)
     }
 
@@ -258,6 +291,75 @@ struct QueryLockTests {
         try await scene.letGo()
         _ = try await deletion
         #expect(try await refusal == .manifestUnknown)
+        #expect(scene.retried.count == 0)
+    }
+
+    @Test("a legal hold on tags waits for a push that is moving one, and is on what that names then")
+    func moveThenHold() async throws {
+        let scene = try await Scene()
+        let (_, new) = try await scene.pushTwo()
+        try await scene.hold("gc_hint")
+        async let push: Void = scene.push(new, "v1")
+        try await scene.observer.waitUntilBlocked(count: 1)
+        async let setting = scene.store.setHold(try Self.hold(on: "v*"), in: scene.repository)
+        try await scene.observer.waitUntilBlocked(count: 2)
+        try await scene.letGo()
+        try await push
+        _ = try await setting
+        #expect(try await scene.target("v1") == new.digest)
+        #expect(scene.retried.count == 0)
+    }
+
+    @Test("a push waits for a legal hold that is being set on its tag, and does not move it")
+    func holdThenMove() async throws {
+        let scene = try await Scene()
+        let (old, new) = try await scene.pushTwo()
+        try await scene.hold("retention_hold")
+        async let setting = scene.store.setHold(try Self.hold(on: "v*"), in: scene.repository)
+        try await scene.observer.waitUntilBlocked(count: 1)
+        async let refusal = scene.refusal { try await scene.push(new, "v1") }
+        try await scene.observer.waitUntilBlocked(count: 2)
+        try await scene.letGo()
+        _ = try await setting
+        #expect(try await refusal == .denied)
+        #expect(try await scene.target("v1") == old.digest)
+        #expect(scene.retried.count == 0)
+    }
+
+    private static func keepAll() throws -> RetentionPolicy {
+        try RetentionPolicy(decoding: #"{"version":1,"rules":[{"keep":"always"}]}"#.utf8)
+    }
+
+    @Test("a new policy waits for what a rule is deleting")
+    func ruleThenPolicy() async throws {
+        let scene = try await Scene()
+        _ = try await scene.pushTwo()
+        let plan = try await scene.plan()
+        try await scene.hold("gc_hint")
+        async let run = scene.store.apply(plan, cause: "schedule")
+        try await scene.observer.waitUntilBlocked(count: 1)
+        async let setting = scene.store.setPolicy(try Self.keepAll(), of: .namespace("team"))
+        try await scene.observer.waitUntilBlocked(count: 2)
+        try await scene.letGo()
+        #expect(try await run.tags == 1)
+        #expect(try await setting.version == 1)
+        #expect(scene.retried.count == 0)
+    }
+
+    @Test("a rule waits for a policy that is being set, and then deletes nothing")
+    func policyThenRule() async throws {
+        let scene = try await Scene()
+        _ = try await scene.pushTwo()
+        let plan = try await scene.plan()
+        try await scene.hold("retention_policy")
+        async let setting = scene.store.setPolicy(try Self.keepAll(), of: .namespace("team"))
+        try await scene.observer.waitUntilBlocked(count: 1)
+        async let refusal = scene.refusal { _ = try await scene.store.apply(plan, cause: "schedule") }
+        try await scene.observer.waitUntilBlocked(count: 2)
+        try await scene.letGo()
+        _ = try await setting
+        #expect(try await refusal == .preconditionFailed)
+        #expect(try await scene.target("v1") != nil)
         #expect(scene.retried.count == 0)
     }
 
@@ -312,11 +414,7 @@ struct QueryLockTests {
         let scene = try await Scene()
         try await scene.upload(["config", "layer"])
         let image = try scene.image("config", ["layer"])
-        let listed = #"{"mediaType":"\#(image.mediaType)","digest":"\#(image.digest)","size":\#(image.bytes.count)}"#
-        let index = try Manifest(
-            decoding: Array(#"{"schemaVersion":2,"manifests":[\#(listed)]}"#.utf8),
-            declaredType: MediaType.imageIndex
-        )
+        let index = try scene.index([image])
         func pushIndex(_ tags: [OCI.Tag]) async throws {
             let push = ManifestPush(manifest: index, tags: tags, condition: .none, allowsSparseIndex: true)
             try await scene.store.put(push, in: scene.repository)

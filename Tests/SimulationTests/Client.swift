@@ -26,7 +26,7 @@ struct Client: @unchecked Sendable {
     func run() async {
         for _ in 0..<world.plan.deeds {
             do {
-                try await scheduler.turn(after: thinking())
+                try await scheduler.turn(after: thinking() * world.plan.patience)
                 try await act()
             } catch is Scheduler.Halted {
                 return
@@ -54,6 +54,7 @@ struct Client: @unchecked Sendable {
         let repository = scheduler.chance.pick(Content.repositories)
         let tag = scheduler.chance.pick(Content.tags)
         let image = scheduler.chance.index(content.images.count)
+        if world.plan.deletesTags, scheduler.chance.hits(400) { return try await govern(repository, tag, image) }
         switch scheduler.chance.index(100) {
         case ..<40: _ = try await push(image, to: repository, as: scheduler.chance.hits(750) ? tag : nil)
         case ..<52: try await pull(tag, from: repository)
@@ -165,6 +166,9 @@ struct Client: @unchecked Sendable {
             return witness.complain("a tag names what nobody pushed")
         }
         try promise(image: image, in: repository, since: moment)
+        if world.plan.deletesTags {
+            try await count(scheduler.chance.hits(500) ? .tag(tag) : .digest(stored.digest), repository)
+        }
         for child in content.images[image].children {
             let digest = content.images[child].manifest.digest
             let answer = try await attempt("GET image \(child)") { node in

@@ -10,6 +10,10 @@ struct Plan: Sendable {
     var skew: [Int64]
     /// Whether manifests go a day after nothing names them any more.
     var deletesUntagged: Bool
+    /// Whether there are rules that delete tags, and holds.
+    var deletesTags: Bool
+    /// How many times as long clients think.
+    var patience: Int64
     var keepsForeignKeys: Bool
     var deletesBlobs: Bool
     var deletesRepositories: Bool
@@ -28,5 +32,7 @@ struct Plan: Sendable {
         keepsForeignKeys = chance.hits(500)
         deletesBlobs = chance.hits(250)
         deletesRepositories = chance.hits(200)
+        deletesTags = chance.hits(400)
+        patience = deletesTags && chance.hits(400) ? 4 : 1
     }
 }

@@ -22,8 +22,8 @@ struct SeededBug: Sendable, CustomStringConvertible {
     var limit: UInt64 = 10_000
     /// Makes the plan of a seed one in which it can show.
     var adapt: @Sendable (inout Plan) -> Void = { _ in }
-    fileprivate var change: @Sendable (Query, RecordedTransaction) -> Deed? = { _, _ in nil }
-    fileprivate var makeKey: (@Sendable (World) -> [UInt8]?)?
+    var change: @Sendable (Query, RecordedTransaction) -> Deed? = { _, _ in nil }
+    var makeKey: (@Sendable (World) -> [UInt8]?)?
 
     func deed(_ query: Query, in transaction: RecordedTransaction) -> Deed {
         change(query, transaction) ?? .runs(query)
@@ -37,7 +37,7 @@ struct SeededBug: Sendable, CustomStringConvertible {
 }
 
 extension Query {
-    fileprivate func says(_ words: String...) -> Bool { words.allSatisfy { sql.contains($0) } }
+    func says(_ words: String...) -> Bool { words.allSatisfy { sql.contains($0) } }
 
     fileprivate func replacing(_ old: String, by new: String) -> Query {
         Query(sql: sql.replacingOccurrences(of: old, with: new), values: values)
@@ -45,7 +45,7 @@ extension Query {
 }
 
 extension SeededBug {
-    static let all: [SeededBug] = locks + promises + hints + objects + deletions
+    static let all: [SeededBug] = locks + promises + hints + objects + deletions + rules
 
     private static let locks = [
         SeededBug(
@@ -250,10 +250,10 @@ extension Query {
     }
 
     /// The id that the first value is.
-    fileprivate var id: Int64 { ids.first ?? 0 }
+    var id: Int64 { ids.first ?? 0 }
 
     /// The rows of an INSERT with another value in a column.
-    fileprivate func setting(_ column: String, to value: Int64) -> Query {
+    func setting(_ column: String, to value: Int64) -> Query {
         let list = sql.drop { $0 != "(" }.dropFirst().prefix { $0 != ")" }
         let columns = list.split(separator: ",").map { $0.drop { $0 == " " } }
         guard let index = columns.firstIndex(where: { $0 == column }) else { return self }

@@ -20,7 +20,9 @@ struct SimulatedDatabase: SQLDatabase {
     func snapshot<Result: Sendable>(
         _ body: @escaping @Sendable (any SQLTransaction) throws -> Result
     ) async throws -> Result {
-        try await read(body)
+        let world = process.world
+        guard world.bug != nil else { return try await read(body) }
+        return try await read { try body(RememberingTransaction(transaction: $0, world: world)) }
     }
 
     func inspect() async throws -> DatabaseFacts { try await read { try DatabaseFacts(sqlite: $0) } }
@@ -51,6 +53,29 @@ struct SimulatedDatabase: SQLDatabase {
                 throw world.crash(process)
             }
         }
+    }
+}
+
+/// For seeded bugs that act on what was so when a plan was made.
+private struct RememberingTransaction: SQLTransaction {
+    let transaction: any SQLTransaction
+    let world: World
+
+    var now: Int64 { transaction.now }
+    var changes: Int { transaction.changes }
+
+    func run(_ query: Query) throws -> [SQLRow] {
+        let rows = try transaction.run(query)
+        world.answersOfPlan[query.key] = rows
+        return rows
+    }
+
+    func start(_ query: Query) throws -> StartedQuery { .answered(try run(query)) }
+
+    func rows(of query: StartedQuery) throws -> [SQLRow] { try transaction.rows(of: query) }
+
+    func texts(_ query: Query, joinedBy separator: String) throws -> (count: Int, joined: String) {
+        try transaction.texts(query, joinedBy: separator)
     }
 }
 
@@ -104,6 +129,8 @@ final class RecordedTransaction: SQLTransaction {
         case .crashes(count): throw Crash()
         default: break
         }
+        // Written out once: bugs look at its words often.
+        let query = Query(sql: query.sql, values: query.values)
         world.log("    \(query.sql.prefix(70).split(separator: "\n").joined(separator: " "))")
         let deed = world.bug?.deed(query, in: self) ?? .runs(query)
         switch deed {

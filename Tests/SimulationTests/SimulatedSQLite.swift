@@ -8,33 +8,38 @@ import GRDB
 /// both are asked in SQL.
 final class SimulatedSQLite {
     private let folder: URL
-    private var queue: DatabaseQueue
-    private var keepsForeignKeys = true
+    /// One that checks foreign keys and one that does not: to switch over would have every statement prepared again.
+    private var queues: [DatabaseQueue]
+    private var current = 0
+    private var queue: DatabaseQueue { queues[current] }
 
     init() throws {
         let shared = URL(fileURLWithPath: "/dev/shm")
         let memory = FileManager.default.isWritableFile(atPath: shared.path) ? shared : nil
         folder = (memory ?? FileManager.default.temporaryDirectory).appendingPathComponent("strata-\(UUID())")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        queue = try Self.open(folder)
+        let folder = folder
+        queues = try (0..<2).map { try Self.open(folder, $0) }
     }
 
     deinit {
-        try? queue.close()
+        for queue in queues { try? queue.close() }
         try? FileManager.default.removeItem(at: folder)
     }
 
-    private static func open(_ folder: URL) throws -> DatabaseQueue {
+    private static func open(_ folder: URL, _ index: Int) throws -> DatabaseQueue {
         var configuration = GRDB.Configuration()
-        let witness = folder.appendingPathComponent("witness.sqlite").path
+        configuration.foreignKeysEnabled = index == 0
+        let witness = folder.appendingPathComponent("witness\(index).sqlite").path
         configuration.prepareDatabase { db in
             try db.execute(sql: "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = MEMORY")
             try db.execute(sql: "PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY")
             try db.execute(sql: "ATTACH '\(witness)' AS witness; PRAGMA witness.journal_mode = OFF")
             try db.execute(sql: "PRAGMA witness.synchronous = OFF")
+            try db.execute(sql: Witness.schema)
         }
         return try DatabaseQueue(
-            path: folder.appendingPathComponent("metadata.sqlite").path,
+            path: folder.appendingPathComponent("metadata\(index).sqlite").path,
             configuration: configuration
         )
     }
@@ -42,26 +47,28 @@ final class SimulatedSQLite {
     /// What is left of a process that ends: the file.
     func reopen() throws {
         try queue.close()
-        queue = try Self.open(folder)
-        try execute("PRAGMA foreign_keys = \(keepsForeignKeys ? "ON" : "OFF")")
+        queues[current] = try Self.open(folder, current)
     }
 
     /// An empty database.
     ///
     /// - Parameter keepsForeignKeys: whether SQLite checks them. The protocol must not need them.
     func reset(keepsForeignKeys: Bool) throws {
-        self.keepsForeignKeys = keepsForeignKeys
-        try execute("PRAGMA foreign_keys = OFF")
-        let tables = try rows("SELECT name FROM main.sqlite_master WHERE type = 'table'", now: 0).map { $0.text(0) }
-        for table in tables where !["schema_migration"].contains(table) { try execute("DELETE FROM main.\(table)") }
-        try execute(Witness.schema)
-        try execute("PRAGMA foreign_keys = \(keepsForeignKeys ? "ON" : "OFF")")
+        current = keepsForeignKeys ? 0 : 1
+        for schema in ["main", "witness"] {
+            // Tables that refer to others were made after them.
+            let tables = try rows(
+                Query(schema: "SELECT name FROM \(schema).sqlite_master WHERE type = 'table' ORDER BY rowid DESC"),
+                now: 0
+            )
+            for table in tables where table.text(0) != "schema_migration" {
+                try rows(Query(schema: "DELETE FROM \(schema).\(table.text(0))"), now: 0)
+            }
+        }
     }
 
     /// Rows that were changed since the connection was opened.
     var changes: Int { queue.unsafeReentrantWrite { $0.totalChangesCount } }
-
-    func execute(_ sql: String) throws { try queue.unsafeReentrantWrite { try $0.execute(sql: sql) } }
 
     @discardableResult
     func rows(_ query: Query, now: Int64) throws -> [SQLRow] {

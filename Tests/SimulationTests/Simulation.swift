@@ -31,7 +31,7 @@ enum Simulation {
                     try await onThread {
                         let sql = try SimulatedSQLite()
                         while let seed = progress.next(stopsEarly: stopsEarly) {
-                            progress.add(try one(seed, sql, bug))
+                            progress.add(try one(seed, sql, bug), tells: bug == nil)
                         }
                     }
                 }
@@ -58,7 +58,16 @@ enum Simulation {
             }
         }
 
-        func add(_ result: Result) { state.withLock { $0.summary.add(result) } }
+        /// - Parameter tells: for a run of many seeds, which takes hours.
+        func add(_ result: Result, tells: Bool) {
+            let seeds = state.withLock { state in
+                state.summary.add(result)
+                return state.summary.seeds
+            }
+            guard tells else { return }
+            if let failure = result.failure { print(failure) }
+            if seeds.isMultiple(of: 10_000) { print("\(seeds) seeds") }
+        }
 
         var summary: Summary { state.withLock(\.summary) }
     }
@@ -78,6 +87,7 @@ enum Simulation {
         plan.isTraced = traced
         if let bug { bug.adapt(&plan) }
         let world = try World(plan, sql: sql, bug: bug)
+        defer { world.end() }
         let start = world.scheduler.now
         var failure: Failure?
         do {

@@ -7,6 +7,14 @@ struct SimulationTests {
         ProcessInfo.processInfo.environment[name].flatMap { UInt64($0) }
     }
 
+    /// A number of seeds, or the first and the last one as in `10001-20000`. Nil if nobody chose them.
+    private static let chosenSeeds: Range<UInt64>? = {
+        let text = ProcessInfo.processInfo.environment["STRATA_SEEDS"] ?? ""
+        let ends = text.split(separator: "-").compactMap { UInt64($0) }
+        guard let last = ends.last, let first = ends.count == 2 ? ends.first : 1, first <= last else { return nil }
+        return first..<last + 1
+    }()
+
     @Test("finds nothing wrong, whatever fails and in whatever order things happen")
     func holds() async throws {
         if let seed = Self.number("STRATA_SEED") {
@@ -20,7 +28,7 @@ struct SimulationTests {
             return
         }
         let start = ContinuousClock.now
-        let summary = try await Simulation.run(1..<(Self.number("STRATA_SEEDS") ?? 40) + 1, stopsEarly: false)
+        let summary = try await Simulation.run(Self.chosenSeeds ?? 1..<41, stopsEarly: false)
         let hours = summary.time / 3_600_000
         print(
             "simulated \(summary.seeds) seeds: \(summary.steps) steps, \(summary.crashes) crashes, \(hours) hours",
@@ -40,7 +48,7 @@ struct SimulationTests {
     }
 
     /// Takes minutes, so only where the number of seeds was chosen, as `make simulate` does.
-    @Test("finds a seeded bug", .enabled(if: number("STRATA_SEEDS") != nil), arguments: SeededBug.all.map(\.name))
+    @Test("finds a seeded bug", .enabled(if: chosenSeeds != nil), arguments: SeededBug.all.map(\.name))
     func finds(_ name: String) async throws {
         let bug = try #require(SeededBug.all.first { $0.name == name })
         let summary = try await Simulation.run(1..<bug.limit + 1, bug: bug, stopsEarly: true)

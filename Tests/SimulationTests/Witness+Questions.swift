@@ -1,7 +1,7 @@
 import SQLStore
 
 extension Witness {
-    /// The witness's own tables, empty.
+    /// The witness's own tables.
     static let schema = """
         CREATE TABLE IF NOT EXISTS witness.object (skey BLOB PRIMARY KEY, size INTEGER, is_late INTEGER);
         CREATE TABLE IF NOT EXISTS witness.possible (repository TEXT, tag TEXT, digest BLOB);
@@ -11,8 +11,6 @@ extension Witness {
         CREATE TABLE IF NOT EXISTS witness.released (kind INTEGER, repository TEXT, digest BLOB,
             PRIMARY KEY (kind, repository, digest));
         CREATE TABLE IF NOT EXISTS witness.kept (repository TEXT, digest BLOB, until INTEGER);
-        DELETE FROM witness.kept; DELETE FROM witness.object; DELETE FROM witness.possible; DELETE FROM witness.promise;
-        DELETE FROM witness.image_blob; DELETE FROM witness.released;
         """
 }
 

@@ -50,11 +50,14 @@ final class Witness {
         var last = 0
     }
 
-    private let sql: SimulatedSQLite
-    private let scheduler: Scheduler
+    let sql: SimulatedSQLite
+    let scheduler: Scheduler
     private var doubts: [Place: Doubt] = [:]
     private var released: [Thing: Release] = [:]
     private var releases = 0
+    var rules = Rules()
+    /// Whether rules delete tags.
+    var watchesRules = false
     /// There is something to look at.
     var isWatching = false
     /// Something that happened may have broken something.
@@ -117,6 +120,16 @@ final class Witness {
     /// A tag was deleted that named this for certain.
     func deleted(_ tag: Tag, in repository: RepositoryName, _ digest: Digest, at now: Int64) {
         doubts[Place(repository: repository, tag: tag)]?.deleted = (digest, now)
+    }
+
+    /// A rule deleted a tag, whoever else was about to do something to it.
+    func wasDeletedByRule(_ place: Place, _ digest: Digest) throws {
+        var doubt = doubts[place] ?? Doubt()
+        let wasAlone = doubt.underWay == 0
+        doubt.count += 1
+        doubt.possible = wasAlone ? [nil] : doubt.possible.union([nil])
+        doubt.deleted = wasAlone ? (digest, scheduler.now) : nil
+        try set(doubt, place)
     }
 
     /// What a tag named when it was deleted, and when that was, if nobody has done anything to it since.
@@ -208,6 +221,7 @@ final class Witness {
     func check() throws {
         if let complaint { throw Violation(description: complaint) }
         guard isDue, isWatching else { return }
+        if watchesRules { try checkTags() }
         isDue = false
         let rows = try sql.rows(.violations(at: scheduler.now), now: scheduler.now)
         if let row = rows.first { throw Violation(description: row.text(0)) }

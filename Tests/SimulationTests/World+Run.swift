@@ -13,6 +13,7 @@ extension World {
         try run { world in
             guard let content = Content.standard else { return }
             await world.act(content)
+            if world.plan.deletesTags { try await world.endRules(content) }
             try await world.settle()
             try await world.pullEverything(content)
         }
@@ -24,9 +25,10 @@ extension World {
             do {
                 try await nodes[0].metadata.migrate()
                 witness.isWatching = true
-                if plan.deletesUntagged {
-                    let rule = #"{"version":1,"rules":[{"delete":"untagged","days":1}]}"#
-                    _ = try await nodes[0].metadata.setPolicy(RetentionPolicy(decoding: rule.utf8), of: .registry)
+                if plan.deletesUntagged, let content = Content.standard {
+                    var policy = SimulatedPolicy()
+                    policy.deletesUntagged = true
+                    try await Client(world: self, content: content).set(policy, of: .registry)
                 }
                 try await body(self)
             } catch is Scheduler.Halted {
@@ -49,6 +51,9 @@ extension World {
                 }
             }
             for index in nodes.indices { group.addTask { [self] in await collect(at: index) } }
+            for index in nodes.indices where plan.deletesTags {
+                group.addTask { [self] in await applyRules(at: index) }
+            }
             var clients = plan.clients
             while clients > 0, let isClient = await group.next() { clients -= isClient ? 1 : 0 }
             isOver = true
@@ -74,6 +79,33 @@ extension World {
             }
         }
         return false
+    }
+
+    private func applyRules(at index: Int) async -> Bool {
+        while !isOver {
+            do {
+                try await scheduler.turn(after: scheduler.chance.upTo(6 * 3_600_000))
+                try await nodes[index].retention.runIfDue()
+            } catch is Scheduler.Halted {
+                return false
+            } catch let error as SQLError {
+                if case .failed = error { witness.complain("the rules failed: \(error)") }
+            } catch {
+                continue  // the process has ended
+            }
+        }
+        return false
+    }
+
+    /// A round of the rules in which nothing fails. Then nothing is held any more.
+    private func endRules(_ content: Content) async throws {
+        // No process that has ended has the job any more, and it is due.
+        try await scheduler.turn(after: 2 * 3_600_000)
+        let start = scheduler.now
+        try await nodes[0].retention.runIfDue()
+        try witness.checkRulesWereApplied(at: start)
+        let client = Client(world: self, content: content)
+        for repository in Content.repositories { while try await client.releaseHold(in: repository) {} }
     }
 
     /// Rounds of the collectors, whenever something is due, until nothing is.

@@ -2,6 +2,7 @@ import BlobStorage
 import Housekeeping
 import Logging
 import RegistryCore
+import SQLStore
 import Telemetry
 
 @testable import Metadata
@@ -32,6 +33,26 @@ struct Node {
     let metadata: MetadataStore
     let registry: Registry
     let collector: Collector
+    let retention: RetentionService
+}
+
+/// A round of the rules logs what goes wrong in one repository, and goes on. The witness reads of what nobody injected.
+private struct SimulatedLog: LogHandler {
+    let world: World
+    var metadata: Logger.Metadata = [:]
+    var logLevel = Logger.Level.warning
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+        let error = event.metadata?["error"].map { "\($0)" } ?? ""
+        guard !["simulated", "\(SimulatedProcess.Ended())", "\(Scheduler.Halted())"].contains(where: error.contains)
+        else { return }
+        world.witness.complain("\(event.message): \(error)")
+    }
 }
 
 /// Everything in one run: two nodes, their database and object store, and the witness who watches.
@@ -50,6 +71,8 @@ final class World: @unchecked Sendable {
     var isOver = false
     /// Keys whose objects are gone, for a seeded bug that uses them again.
     var usedKeys: [[UInt8]] = []
+    /// What was found when a plan was made last, by query, for a seeded bug that does not ask again.
+    var answersOfPlan: [String: [SQLRow]] = [:]
 
     private let authorizerSecret = Array(repeating: UInt8(7), count: 32)
     private let silent = Logger(label: "simulation") { _ in SwiftLogNoOpLogHandler() }
@@ -60,10 +83,14 @@ final class World: @unchecked Sendable {
         try sql.reset(keepsForeignKeys: plan.keepsForeignKeys && bug == nil)
         let witness = try Witness(sql, scheduler)
         self.witness = witness
+        witness.watchesRules = plan.deletesTags
         objects = SimulatedObjects(plan.kind, sql) { witness.isDue = true }
         faults = Faults(scheduler: scheduler)
         for index in 0..<2 { nodes.append(start(index)) }
     }
+
+    /// Lets go of the nodes, which hold their world.
+    func end() { nodes = [] }
 
     private func start(_ index: Int) -> Node {
         let process = SimulatedProcess(self, node: index)
@@ -86,7 +113,20 @@ final class World: @unchecked Sendable {
             metrics: nil,
             logger: silent
         )
-        return Node(process: process, metadata: metadata, registry: registry, collector: collector)
+        let retention = RetentionService(
+            metadata,
+            pace: .unlimited,
+            metrics: RetentionMetrics(Metrics()),
+            interval: .seconds(3600),
+            logger: Logger(label: "simulation") { _ in SimulatedLog(world: self) }
+        )
+        return Node(
+            process: process,
+            metadata: metadata,
+            registry: registry,
+            collector: collector,
+            retention: retention
+        )
     }
 
     /// A node's clock may be wrong; the database's is the one that counts.
@@ -112,7 +152,7 @@ final class World: @unchecked Sendable {
         log("node \(process.node) crashes")
         // The other node's transactions have ended: each is one step. Not every time, because it takes most of a run's time.
         do {
-            if crashes == 1 { try sql.reopen() }
+            if crashes == 1, plan.seed % 4 == 0 { try sql.reopen() }
         } catch {
             witness.complain("the database does not open again: \(error)")
         }

@@ -59,6 +59,7 @@ package final class PostgresDatabase: SQLDatabase {
         clusteredTableOptions: "",
         // Tables cannot be altered while others wait for us for long: a change gives up instead, and is tried again.
         schemaLock: ["SET LOCAL statement_timeout = 0", "SELECT 1 FROM pg_advisory_xact_lock(8319104478211829)"],
+        tableLock: { ["LOCK TABLE \(word: $0) IN SHARE MODE"] },
         planSettings: [
             "SET LOCAL enable_seqscan = off", "SET LOCAL enable_bitmapscan = off", "SET LOCAL enable_hashjoin = off",
             "SET LOCAL enable_mergejoin = off",
@@ -72,8 +73,7 @@ package final class PostgresDatabase: SQLDatabase {
             JOIN pg_class t ON t.oid = i.indrelid JOIN pg_attribute a ON a.attrelid = i.indexrelid
             WHERE c.relnamespace = current_schema()::regnamespace AND i.indisvalid ORDER BY c.relname, a.attnum
             """,
-        epoch: "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)",
-        concurrentBatches: 2
+        epoch: "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"
     )
 
     private struct Pool {

@@ -8,13 +8,13 @@ extension SQLDialect {
         tableOptions: "STRICT",
         clusteredTableOptions: "STRICT, WITHOUT ROWID",
         schemaLock: [],
+        tableLock: { _ in [] },
         planSettings: [],
         explain: "EXPLAIN QUERY PLAN ",
         planColumn: 3,
         scan: "SCAN ",
         search: "SEARCH ",
         indexes: nil,
-        epoch: nil,
-        concurrentBatches: 1
+        epoch: nil
     )
 }

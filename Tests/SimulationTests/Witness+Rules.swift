@@ -1,0 +1,227 @@
+@testable import Metadata
+import OCI
+import Retention
+import SQLStore
+
+/// What may be so, as far as clients were told.
+struct Belief<Value: Hashable> {
+    /// What somebody begins to do to it.
+    struct Change {
+        let before: Set<Value>
+        fileprivate let count: Int
+        fileprivate let wasAlone: Bool
+    }
+
+    private(set) var possible: Set<Value>
+    private var underWay = 0
+    private var count = 0
+
+    init(_ value: Value) { possible = [value] }
+
+    /// Somebody is about to do what may make it so.
+    mutating func begin(_ value: Value) -> Change {
+        let change = Change(before: possible, count: count + 1, wasAlone: underWay == 0)
+        underWay += 1
+        count += 1
+        possible.insert(value)
+        return change
+    }
+
+    /// - Parameter values: what may be so if nobody else did anything meanwhile; nil if that is not known.
+    mutating func end(_ change: Change, _ values: Set<Value>?) {
+        underWay -= 1
+        if change.wasAlone, count == change.count, let values { possible = values }
+    }
+}
+
+/// What clients were told of policies and holds, and every tag as it was after the last step: a step is a transaction, so
+/// whatever it did to a tag was decided by what held at that moment.
+struct Rules {
+    typealias Place = Witness.Place
+    /// By scope.
+    var policies: [RetentionScope: Belief<SimulatedPolicy?>] = [:]
+    var holds: [SimulatedHold: Belief<Bool>] = [:]
+    fileprivate var tags: [Place: KnownTag] = [:]
+    /// The deletions by rules that were judged.
+    fileprivate var judged: Set<Deletion> = []
+
+    fileprivate struct Deletion: Hashable {
+        let id: Int64
+        let at: Int64
+    }
+
+    /// All that may hold together in a repository.
+    private func policies(of repository: RepositoryName) -> [[SimulatedPolicy]] {
+        RetentionScope.applying(to: repository).reduce([[]]) { sets, scope in
+            let possible = policies[scope]?.possible ?? [nil]
+            return sets.flatMap { set in possible.map { set + [$0].compactMap(\.self) } }
+        }
+    }
+
+    fileprivate var certainHolds: [SimulatedHold] { holds.filter { $1.possible == [true] }.map(\.key) }
+
+    /// Whether a hold is on a tag for certain.
+    fileprivate func isHeld(_ tag: KnownTag, in repository: RepositoryName, by kinds: [RetentionHold.Kind]) -> Bool {
+        certainHolds.contains { $0.repository == repository && kinds.contains($0.kind) && $0.isOn(tag) }
+    }
+
+    private func isImmutable(_ tag: KnownTag, in repository: RepositoryName) -> Bool {
+        policies(of: repository).allSatisfy { policies in
+            policies.contains { $0.immutable.contains { tag.matches($0) } }
+        }
+    }
+
+    fileprivate func reasonNotToMove(_ tag: KnownTag, in repository: RepositoryName) -> String? {
+        if isHeld(tag, in: repository, by: [.legal]) { return "a held" }
+        return isImmutable(tag, in: repository) ? "an immutable" : nil
+    }
+
+    /// Why nobody may delete a tag, as far as that is no rule.
+    fileprivate func reasonToStay(
+        _ tag: KnownTag,
+        in repository: RepositoryName,
+        _ repositoryExists: Bool
+    ) -> String? {
+        if isHeld(tag, in: repository, by: RetentionHold.Kind.allCases) { return "a held" }
+        return repositoryExists && isImmutable(tag, in: repository) ? "an immutable" : nil
+    }
+
+    private func tags(of repository: RepositoryName) -> [KnownTag] {
+        tags.compactMap { $0.key.repository == repository ? $0.value : nil }
+    }
+
+    fileprivate func mayDelete(_ tag: KnownTag, in repository: RepositoryName, at now: Int64) -> Bool {
+        let all = tags(of: repository)
+        return policies(of: repository).contains { tag.isDeleted(by: $0, among: all, at: now) }
+    }
+
+    fileprivate func mustDelete(_ tag: KnownTag, in repository: RepositoryName, at now: Int64) -> Bool {
+        let all = tags(of: repository)
+        let mayBeHeld = holds.contains { $0.repository == repository && $0.isOn(tag) && $1.possible.contains(true) }
+        return !mayBeHeld && policies(of: repository).allSatisfy { tag.isDeleted(by: $0, among: all, at: now) }
+    }
+}
+
+extension Witness {
+    func begin(_ policy: SimulatedPolicy?, of scope: RetentionScope) -> Belief<SimulatedPolicy?>.Change {
+        rules.policies[scope, default: Belief(nil)].begin(policy)
+    }
+
+    func begin(_ hold: SimulatedHold, isSet: Bool) -> Belief<Bool>.Change {
+        rules.holds[hold, default: Belief(false)].begin(isSet)
+    }
+
+    /// Looks at what the last step did to tags, and judges it.
+    func checkTags() throws {
+        let tags = try knownTags()
+        var gone = Set(rules.tags.keys).subtracting(tags.keys)
+        for row in try sql.rows(.deletionsByRules, now: 0) {
+            let deletion = Rules.Deletion(id: row.int(0), at: row.int(1))
+            guard rules.judged.insert(deletion).inserted else { continue }
+            let (place, digest) = (try Place(row, from: 2), row.digest(4))
+            try judge(place, digest)
+            gone.remove(place)
+            try wasDeletedByRule(place, digest)
+        }
+        for place in gone {
+            guard let tag = rules.tags[place] else { continue }
+            if let reason = rules.reasonToStay(tag, in: place.repository, exists(place.repository)) {
+                throw Violation(description: "\(reason) tag was deleted: \(tag.name)")
+            }
+        }
+        for (place, tag) in tags {
+            guard let old = rules.tags[place], old.digest != tag.digest else { continue }
+            if let reason = rules.reasonNotToMove(old, in: place.repository) {
+                throw Violation(description: "\(reason) tag was moved: \(tag.name)")
+            }
+            if tag.pushedAt < scheduler.now { throw Violation(description: "a tag counts as pushed before it was") }
+        }
+        rules.tags = tags
+        for hold in rules.certainHolds where hold.subject.contains(":") && !isThere(hold) {
+            throw Violation(description: "a held manifest is gone: \(hold.subject)")
+        }
+    }
+
+    /// Rules are asked of what was there before the step: of several tags that go at once none keeps another one.
+    private func judge(_ place: Place, _ digest: Digest) throws {
+        let what: String
+        if let tag = rules.tags[place] {
+            if tag.digest != digest {
+                what = "that had moved"
+            } else if rules.isHeld(tag, in: place.repository, by: RetentionHold.Kind.allCases) {
+                what = "that is held"
+            } else if rules.mayDelete(tag, in: place.repository, at: scheduler.now) {
+                return
+            } else {
+                what = "that the policies keep"
+            }
+        } else {
+            what = "that was not there"
+        }
+        throw Violation(description: "a rule deleted a tag \(what): \(place.tag)")
+    }
+
+    /// After a round of the rules in which nothing failed: whatever they delete is gone.
+    func checkRulesWereApplied(at now: Int64) throws {
+        for (place, tag) in rules.tags where rules.mustDelete(tag, in: place.repository, at: now) {
+            throw Violation(description: "the rules have left a tag: \(tag.name)")
+        }
+    }
+
+    private func knownTags() throws -> [Place: KnownTag] {
+        var pulls: [[String]: Int64] = [:]
+        for row in try sql.rows(.pulls, now: 0) { pulls[[row.text(0), row.text(1)]] = row.int(2) }
+        var tags: [Place: KnownTag] = [:]
+        for row in try sql.rows(.tags, now: 0) {
+            let (name, digest) = (row.text(1), row.digest(2))
+            let pulled = [name, "\(digest)"].compactMap { pulls[[row.text(0), $0]] }
+            tags[try Place(row, from: 0)] = KnownTag(
+                name: name,
+                digest: digest,
+                pushedAt: row.int(3),
+                usedAt: (pulled + [row.int(3)]).max() ?? 0
+            )
+        }
+        return tags
+    }
+
+    private func exists(_ repository: RepositoryName) -> Bool {
+        (try? sql.rows("SELECT 1 FROM repository WHERE name = \(repository)", now: 0).isEmpty) == false
+    }
+
+    private func isThere(_ hold: SimulatedHold) -> Bool {
+        guard let digest = try? Digest(parsing: hold.subject) else { return false }
+        let rows = try? sql.rows(
+            """
+            SELECT 1 FROM manifest m JOIN repository r ON r.id = m.repo_id
+            WHERE r.name = \(hold.repository) AND m.digest = \(digest)
+            """,
+            now: 0
+        )
+        return rows?.isEmpty == false
+    }
+}
+
+extension Witness.Place {
+    /// - Parameter column: where the names of repository and tag are.
+    fileprivate init(_ row: SQLRow, from column: Int) throws {
+        self.init(
+            repository: try RepositoryName(parsing: row.text(column)),
+            tag: try Tag(parsing: row.text(column + 1))
+        )
+    }
+}
+
+extension Query {
+    fileprivate static let deletionsByRules: Query = """
+        SELECT d.id, d.deleted_at, r.name, d.name, d.digest FROM deleted_tag d JOIN repository r ON r.id = d.repo_id
+        WHERE d.reason <> 'deleted by request'
+        """
+    fileprivate static let tags: Query = """
+        SELECT r.name, t.name, m.digest, t.updated_at FROM tag t JOIN repository r ON r.id = t.repo_id
+        JOIN manifest m ON m.id = t.manifest_id
+        """
+    fileprivate static let pulls: Query = """
+        SELECT r.name, p.reference, p.last_at FROM pull_stat p JOIN repository r ON r.id = p.repo_id
+        """
+}
