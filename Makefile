@@ -51,7 +51,7 @@ fuzz: .build-tools/build-dependencies ## each parser for FUZZ_SECONDS seconds (3
 	scripts/fuzz.sh
 
 torture: build .build-tools/test-tools ## everything at once on both pairs of stores, MINUTES (10) each, while nodes are killed
-	cd Tests/System && MINUTES=$(or $(MINUTES),10) $(CURDIR)/$(TOOLS)/bin/python3 -m pytest -q -ra -s test_torture.py
+	cd Tests/System && MINUTES=$(or $(MINUTES),10) $(CURDIR)/$(TOOLS)/bin/python3 -m pytest -q -ra -n 2 --dist loadgroup test_torture.py
 
 bench: build .build-tools/test-tools ## measure beside docker-registry and nginx; replaces the tables in docs/benchmarks.md
 	python3 Benchmarks/run.py --write
