@@ -6,7 +6,9 @@ import Retention
 extension Client {
     func govern(_ repository: RepositoryName, _ tag: Tag, _ image: Int) async throws {
         switch scheduler.chance.index(100) {
-        case ..<40: try await setPolicy(of: scheduler.chance.pick(RetentionScope.applying(to: repository)))
+        case ..<40:
+            try await setPolicy(of: scheduler.chance.pick(RetentionScope.applying(to: repository)))
+            if scheduler.chance.hits(700) { try await applyRules(to: repository, image) }
         case ..<55: try await hold(tag, or: image, in: repository)
         case ..<70: try await releaseHold(in: repository)
         default: try await applyRules(to: repository, image)
