@@ -234,8 +234,8 @@ def cpu_of(postgres) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def pushes(postgres, url, seconds) -> tuple[list[list[str]], dict[str, float]]:
-    """Rows of a table, and the rates by what was pushed and the number of workers."""
+def pushes(postgres, url, seconds) -> tuple[list[list[str]], dict[str, tuple[float, float]]]:
+    """Rows of a table, and by what was pushed and the number of workers the rate and PostgreSQL's CPU each, in ms."""
     rows, rates = [], {}
     settings = {"metadata": "postgres", "postgres.url": url, "postgres.connections": 16, "log.level": "warning"}
     with Registry(settings) as registry:
@@ -251,7 +251,7 @@ def pushes(postgres, url, seconds) -> tuple[list[list[str]], dict[str, float]]:
                 after = resource.getrusage(resource.RUSAGE_CHILDREN)
                 load = after.ru_utime + after.ru_stime - load.ru_utime - load.ru_stime
                 each = [1000 * spent / operations for spent in (cpu_of(postgres) - database, load)]
-                rates[f"{scenario} {workers}"] = result["operationsPerSecond"]
+                rates[f"{scenario} {workers}"] = (result["operationsPerSecond"], each[0])
                 rows.append([
                     f"{scenario}, {workers} workers", f"{result['operationsPerSecond']:,.0f}/s",
                     f"{result['latency']['p50']:.1f} / {result['latency']['p99']:.1f} ms",
@@ -266,6 +266,17 @@ PUSH_HEAD = ["pushes", "rate", "p50 / p99", "CPU of Strata / PostgreSQL / load e
 MACHINE = f"Measured {time.strftime('%Y-%m-%d')} on {os.cpu_count()} cores that PostgreSQL 15, Strata and the load share"
 
 
+def alone_at(postgres, database, script, clients, seconds, each) -> tuple[float, float]:
+    """Pushes a second by SQL alone, and PostgreSQL's CPU for one, in ms."""
+    before = cpu_of(postgres)
+    rate = each * ceilings.rate(postgres, database, script, clients, seconds)
+    return rate, 1000 * (cpu_of(postgres) - before) / (rate * seconds)
+
+
+def medians(found) -> list[float]:
+    return [statistics.median(column) for column in zip(*found)]
+
+
 def beside_ceilings(postgres, new_database, options) -> str:
     """Pushes into empty databases and, in turn with them, the same statements without a registry."""
     alone, through, rows, seconds = {}, {}, [], options.seconds
@@ -277,22 +288,27 @@ def beside_ceilings(postgres, new_database, options) -> str:
         scripts = {"manifest": (ceilings.manifest_push(LAYERS_OF_REPOSITORY + 20), 1)}
         scripts |= {f"uploads by {n}": (ceilings.upload_commits(n), n) for n in (1, 8, 64)}
         for name, (script, each) in scripts.items():
-            found = max(each * ceilings.rate(postgres, database, script, clients, seconds) for clients in (8, 16))
+            found = max(
+                (alone_at(postgres, database, script, clients, seconds, each) for clients in (8, 16)),
+                key=lambda found: found[0],
+            )
             alone.setdefault(name, []).append(found)
-            print(f"  {name}, SQL alone: {found:,.0f}/s", flush=True)
+            print(f"  {name}, SQL alone: {found[0]:,.0f}/s, {found[1]:.3f} ms of PostgreSQL", flush=True)
         rows, rates = pushes(postgres, new_database()[0], seconds)
         for name, found in rates.items():
             through.setdefault(name, []).append(found)
     compared = []
     for name, ceiling in (("push-manifest", "manifest"), ("push-blob", "uploads by 1"), ("push-blob", "uploads by 8"),
                           ("push-blob", "uploads by 64")):
-        most = statistics.median(alone[ceiling])
-        cells = [f"{found:,.0f}/s · {100 * found / most:.0f} %"
-                 for found in (statistics.median(through[f"{name} {workers}"]) for workers in (8, 50))]
-        compared.append([ceiling, f"{most:,.0f}/s", *cells])
+        most, cost = medians(alone[ceiling])
+        found = [medians(through[f"{name} {workers}"]) for workers in (8, 50)]
+        cells = [f"{rate:,.0f}/s · {100 * rate / most:.0f} %" for rate, _ in found]
+        served = f"{cost:.3f} / {found[1][1]:.3f} ms · {100 * cost / found[1][1]:.0f} %"
+        compared.append([ceiling, f"{most:,.0f}/s", *cells, served])
+    head = ["transactions of", "SQL alone", "through Strata, 8 workers", "50 workers", "CPU of PostgreSQL each: alone / 50 workers"]
     return "\n".join([
         f"{MACHINE}, medians of {options.rounds} rounds in turn, load at the end {os.getloadavg()[0]:.0f}.", "",
-        table(["transactions of", "SQL alone", "through Strata, 8 workers", "50 workers"], compared), "",
+        table(head, compared), "",
         "Strata in the last of these rounds:", "", table(PUSH_HEAD, rows),
     ])
 

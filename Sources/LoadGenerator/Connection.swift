@@ -8,6 +8,8 @@ final class Connection {
 
     /// Bytes taken from the socket at once.
     private static let bufferSize = 256 * 1024
+    /// Most bytes of a request that are copied to be sent at once: a call costs more.
+    private static let joinedSize = 64 * 1024
     /// Most bytes of a line or a response head; also what one fits in the buffer.
     private static let maximumHeadSize = 64 * 1024
     /// Seconds that the server may be silent.
@@ -39,6 +41,13 @@ final class Connection {
 
     /// Sends all pieces as if they were one, so that no small packet waits for its acknowledgement.
     func send(_ pieces: [[UInt8]]) throws {
+        let size = pieces.reduce(0) { $0 + $1.count }
+        if size <= Self.joinedSize {
+            var all: [UInt8] = []
+            all.reserveCapacity(size)
+            for piece in pieces { all += piece }
+            return try send(all, flags: Int32(MSG_NOSIGNAL))
+        }
         let last = pieces.lastIndex { !$0.isEmpty } ?? 0
         for (index, piece) in pieces.enumerated() where !piece.isEmpty {
             try send(piece, flags: Int32(MSG_NOSIGNAL) | (index < last ? Int32(MSG_MORE) : 0))

@@ -9,6 +9,8 @@ package struct FinishedUpload: Sendable {
     package let location: BlobLocation
     /// The row of its session, if it ever had one.
     package let session: [UInt8]?
+    /// Whether the session must not have a row: one request brought all bytes, and did not ask where it stands.
+    package let isWhole: Bool
     package let repository: RepositoryName
 
     package init(
@@ -16,10 +18,11 @@ package struct FinishedUpload: Sendable {
         size: Int64,
         at location: BlobLocation,
         session: [UInt8]?,
+        isWhole: Bool = false,
         in repository: RepositoryName
     ) {
         (self.digest, self.size, self.location) = (digest, size, location)
-        (self.session, self.repository) = (session, repository)
+        (self.session, self.isWhole, self.repository) = (session, isWhole, repository)
     }
 
     fileprivate var key: [UInt8]? {
@@ -27,11 +30,15 @@ package struct FinishedUpload: Sendable {
     }
 }
 
+/// The session of an upload that was said to be whole has a row.
+package struct UploadHasBegun: Error {}
+
 extension MetadataStore {
     /// Publishes an upload: the blob exists and the repository holds it. Uploads at the same time share a transaction.
     ///
     /// - Returns: whether the bytes were new. If not, an object's key is in the trash, claimed for the caller to delete.
-    /// - Throws: ``RegistryError`` `.blobUploadUnknown` if the key was condemned because the upload took too long.
+    /// - Throws: ``RegistryError`` `.blobUploadUnknown` if the key was condemned because the upload took too long;
+    ///   ``UploadHasBegun``.
     package func commit(_ upload: FinishedUpload) async throws -> Bool { try await uploads.submit(upload) }
 
     static func makeUploadBatcher(
@@ -39,7 +46,8 @@ extension MetadataStore {
         _ promises: Promises,
         _ committed: @escaping @Sendable (Int) -> Void
     ) -> UploadBatcher {
-        UploadBatcher(concurrent: database.dialect.concurrentBatches) { uploads in
+        // Many times what a commit takes.
+        UploadBatcher(patience: .milliseconds(100)) { uploads in
             let outcomes = try await database.write { db in try db.commit(uploads, promises) }
             committed(uploads.count)
             return outcomes
@@ -52,16 +60,28 @@ typealias UploadBatcher = Batcher<FinishedUpload, Bool>
 extension SQLTransaction {
     /// Everywhere in the order of names and digests, so that two batches with the same blobs cannot wait for each other.
     fileprivate func commit(_ uploads: [FinishedUpload], _ promises: Promises) throws -> [Result<Bool, any Error>] {
-        try startInBatches(uploads.compactMap(\.session)) { "DELETE FROM upload_session WHERE id IN \(list: $0)" }
+        let sessions = try startInBatches(uploads.filter(\.isWhole).compactMap(\.session)) {
+            "SELECT id FROM upload_session WHERE id IN \(list: $0)"
+        }
+        try startInBatches(uploads.filter { !$0.isWhole }.compactMap(\.session)) {
+            "DELETE FROM upload_session WHERE id IN \(list: $0)"
+        }
         let taken = Set(
             try inBatches(uploads.compactMap(\.key)) {
                 "DELETE FROM object_trash WHERE skey IN \(list: $0) AND claimed_until IS NULL RETURNING skey"
             }.map { $0.bytes(0) }
         )
-        let valid = uploads.filter { upload in upload.key.map { taken.contains($0) } ?? true }
+        let known = try repositoryIDs(Set(uploads.map(\.repository)).sorted { $0.text < $1.text })
+        let begun = Set(try sessions.flatMap { try rows(of: $0) }.map { $0.bytes(0) })
+        let refusal = { (upload: FinishedUpload) -> (any Error)? in
+            if upload.isWhole, let id = upload.session, begun.contains(id) { return UploadHasBegun() }
+            guard let key = upload.key, !taken.contains(key) else { return nil }
+            return RegistryError(.blobUploadUnknown, "The upload took too long and was given up; start it again.")
+        }
+        let valid = uploads.filter { refusal($0) == nil }
         let digests = Set(valid.map(\.digest)).sorted()
         let sizes = Dictionary(valid.map { ($0.digest, $0.size) }, uniquingKeysWith: { first, _ in first })
-        let repositories = try makeRepositories(Set(valid.map(\.repository)))
+        let repositories = try makeRepositories(Set(valid.map(\.repository)), known: known)
         let located = try makeBlobs(digests, sizes)
         let publishing = try publish(digests.filter { !located.contains($0) }, valid)
         try link(valid, in: repositories, sizes, promises)
@@ -70,11 +90,7 @@ extension SQLTransaction {
         let unused = valid.compactMap(\.key).filter { !fresh.contains($0) }
         try retire(unused, for: promises.trash, claimedFor: Promises.claim)
         return uploads.map { upload in
-            guard upload.key.map({ taken.contains($0) }) ?? true else {
-                return .failure(
-                    RegistryError(.blobUploadUnknown, "The upload took too long and was given up; start it again.")
-                )
-            }
+            if let error = refusal(upload) { return .failure(error) }
             return .success(fresh.remove(upload.key ?? upload.digest.storageBytes) != nil)
         }
     }
@@ -176,9 +192,13 @@ extension SQLTransaction {
     }
 
     /// The ids of repositories, which exist from now on.
-    func makeRepositories(_ names: Set<RepositoryName>) throws -> [RepositoryName: Int64] {
+    ///
+    /// - Parameter known: those of some of them; nil if it was not asked yet.
+    func makeRepositories(_ names: Set<RepositoryName>, known: [RepositoryName: Int64]? = nil) throws
+        -> [RepositoryName: Int64]
+    {
         let wanted = names.sorted { $0.text < $1.text }
-        var known = try repositoryIDs(wanted)
+        var known = try known ?? repositoryIDs(wanted)
         let missing = wanted.filter { known[$0] == nil }
         guard !missing.isEmpty else { return known }
         try startInBatches(missing) { some in
@@ -188,7 +208,7 @@ extension SQLTransaction {
             """
         }
         known.merge(try repositoryIDs(missing)) { old, _ in old }
-        guard known.count == wanted.count else { throw SQLError.conflict }  // deleted in between
+        guard wanted.allSatisfy({ known[$0] != nil }) else { throw SQLError.conflict }  // deleted in between
         return known
     }
 

@@ -74,7 +74,7 @@ extension Registry {
         with grant: Grant<Push>
     ) async throws {
         // Outside of what may be forgiven: an id that we did not make.
-        _ = try uploads.id(id, in: grant.repository)
+        guard let chunk = try await publishWhole(id, as: digest, chunk, with: grant) else { return }
         do {
             try await working(on: id, in: grant.repository) { upload in
                 let bringsNothing = upload.stored == nil && chunk.length == 0

@@ -46,85 +46,118 @@ package enum RowLock: String, Sendable {
 /// One SQL statement and its bound values. Written as a string literal: an interpolated value becomes `$1`, `$2`, …
 /// and is bound, never spliced, so a query cannot be injected into.
 package struct Query: Sendable, ExpressibleByStringInterpolation {
-    package let sql: String
-    package let values: [SQLValue]
-
-    init(sql: String, values: [SQLValue]) {
-        (self.sql, self.values) = (sql, values)
+    /// What a statement is made of, in its order. Lists and rows are told apart from single values because engines bind
+    /// them differently.
+    enum Part: Sendable {
+        case words(String)
+        case value(SQLValue)
+        /// The right side of a comparison with any of these.
+        case list(SQLKind, [SQLValue])
+        /// At least one row of as many columns each.
+        case rows([[SQLValue]])
+        /// Words with places for values, which are numbered already. It has no values besides these.
+        case numbered(String, [SQLValue])
     }
 
-    package init(stringLiteral text: String) {
-        sql = text
-        values = []
-    }
+    let parts: [Part]
 
-    package init(stringInterpolation parts: Interpolation) {
-        sql = parts.sql
-        values = parts.values
-    }
+    init(sql: String, values: [SQLValue]) { parts = [.numbered(sql, values)] }
+
+    var sql: String { expanded.sql }
+    var values: [SQLValue] { expanded.values }
+
+    package init(stringLiteral text: String) { parts = [.words(text)] }
+
+    package init(stringInterpolation interpolation: Interpolation) { parts = interpolation.parts }
 
     package struct Interpolation: StringInterpolationProtocol {
-        fileprivate var sql = ""
-        fileprivate var values: [SQLValue] = []
+        fileprivate var parts: [Part] = []
 
         package init(literalCapacity: Int, interpolationCount: Int) {
-            sql.reserveCapacity(literalCapacity + 3 * interpolationCount)
-            values.reserveCapacity(interpolationCount)
+            parts.reserveCapacity(2 * interpolationCount + 1)
         }
 
-        package mutating func appendLiteral(_ literal: String) { sql += literal }
+        package mutating func appendLiteral(_ literal: String) { parts.append(.words(literal)) }
 
-        package mutating func appendInterpolation(_ value: some SQLBindable) { bind(value.sqlValue) }
+        package mutating func appendInterpolation(_ value: some SQLBindable) { parts.append(.value(value.sqlValue)) }
 
         package mutating func appendInterpolation<Value: SQLBindable>(optional value: Value?) {
-            bind(value?.sqlValue ?? .null(Value.sqlKind))
+            parts.append(.value(value?.sqlValue ?? .null(Value.sqlKind)))
         }
 
-        private mutating func bind(_ value: SQLValue) {
-            values.append(value)
-            sql += "$\(values.count)"
+        /// Written `IN \(list: digests)`. An empty list matches nothing.
+        package mutating func appendInterpolation<Item: SQLBindable>(list items: [Item]) {
+            takeBack("IN ")
+            parts.append(.list(Item.sqlKind, items.map(\.sqlValue)))
         }
 
-        /// `IN \(list: digests)` becomes `IN ($1, $2, …)`. Padded with the last value to a power of two, so that the
-        /// number of different statements that an engine prepares stays small. An empty list matches nothing.
-        package mutating func appendInterpolation(list items: [some SQLBindable]) {
-            guard let last = items.last else {
-                sql += "(NULL)"
-                return
-            }
-            var size = 1
-            while size < items.count { size *= 2 }
-            sql += "("
-            for index in 0..<size {
-                if index > 0 { sql += "," }
-                appendInterpolation(index < items.count ? items[index] : last)
-            }
-            sql += ")"
-        }
-
-        /// `VALUES \(rows: rows)` becomes `VALUES ($1, $2), ($3, $4)`. See ``SQLTransaction/inBatches(_:_:)``.
+        /// Written `INSERT INTO … VALUES \(rows: rows)`. See ``SQLTransaction/inBatches(_:_:)``.
         package mutating func appendInterpolation(rows: [[SQLValue]]) {
-            for (index, row) in rows.enumerated() {
-                sql += index == 0 ? "(" : ",("
-                for (column, value) in row.enumerated() {
-                    if column > 0 { sql += "," }
-                    bind(value)
-                }
-                sql += ")"
+            takeBack("VALUES ")
+            parts.append(.rows(rows))
+        }
+
+        /// Removes the word that belongs to what follows.
+        private mutating func takeBack(_ word: String) {
+            guard case .words(let words) = parts.popLast(), words.hasSuffix(word) else {
+                preconditionFailure("there is no \(word)in front of a list")
             }
+            parts.append(.words(String(words.dropLast(word.count))))
         }
 
         /// A word of an engine's own, from a ``SQLDialect``.
-        package mutating func appendInterpolation(word: StaticString) { sql += "\(word)" }
+        package mutating func appendInterpolation(word: StaticString) { parts.append(.words("\(word)")) }
 
         /// A locking clause. Written as a comment, which SQLite skips and the PostgreSQL driver opens.
         ///
         /// - Parameter table: the alias of the table whose rows are locked, where a query joins several.
         package mutating func appendInterpolation(lock: RowLock, of table: StaticString? = nil) {
-            sql += "/*\(lock.rawValue)"
-            if let table { sql += " OF \(table)" }
-            sql += "*/"
+            let of = table.map { " OF \($0)" } ?? ""
+            parts.append(.words("/*\(lock.rawValue)\(of)*/"))
         }
+    }
+}
+
+extension Query {
+    /// The statement with a place for each single value. Lists are padded with their last value to a power of two, so
+    /// that the number of different statements that an engine prepares stays small.
+    var expanded: (sql: String, values: [SQLValue]) {
+        var sql = ""
+        var values: [SQLValue] = []
+        func bind(_ value: SQLValue) {
+            values.append(value)
+            sql += "$\(values.count)"
+        }
+        func bind(_ some: [SQLValue]) {
+            sql += "("
+            for (index, value) in some.enumerated() {
+                if index > 0 { sql += "," }
+                bind(value)
+            }
+            sql += ")"
+        }
+        for part in parts {
+            switch part {
+            case .words(let words): sql += words
+            case .value(let value): bind(value)
+            case .numbered(let words, let numbered): (sql, values) = (sql + words, numbered)
+            case .list(_, let items):
+                sql += "IN "
+                guard let last = items.last else {
+                    sql += "(NULL)"
+                    continue
+                }
+                var size = 1
+                while size < items.count { size *= 2 }
+                bind(items + Array(repeating: last, count: size - items.count))
+            case .rows(let rows):
+                for (index, row) in rows.enumerated() {
+                    sql += index == 0 ? "VALUES " : ","
+                    bind(row)
+                }
+            }
+        }
+        return (sql, values)
     }
 }
 
@@ -161,13 +194,12 @@ package struct SQLRow: Sendable {
 
 extension Query {
     /// The question how an engine would run this query.
-    package func explained(by dialect: SQLDialect) -> Query { Query(sql: dialect.explain + sql, values: values) }
+    package func explained(by dialect: SQLDialect) -> Query { Query(parts: [.words(dialect.explain)] + parts) }
+
+    private init(parts: [Part]) { self.parts = parts }
 }
 
 extension Query {
     /// A statement that defines the schema, put together from a ``SQLDialect``'s words. Never from a request's.
-    package init(schema text: String) {
-        sql = text
-        values = []
-    }
+    package init(schema text: String) { parts = [.words(text)] }
 }

@@ -51,6 +51,9 @@ package protocol SQLTransaction {
 
     /// Rows that the last INSERT, UPDATE or DELETE changed that was run, not only started.
     var changes: Int { get }
+
+    /// Whether a list is one value however long it is, and so a statement the same for all lengths.
+    var bindsLists: Bool { get }
 }
 
 /// Stands for the rows of a query until they are asked for.
@@ -61,7 +64,10 @@ package enum StartedQuery: Sendable {
 }
 
 extension SQLTransaction {
-    /// Runs a query for many items at a time: batches are powers of two, so that few different statements are prepared.
+    package var bindsLists: Bool { false }
+
+    /// Runs a query for many items at a time. Where each length makes another statement, batches are powers of two, so
+    /// that few are prepared.
     ///
     /// - Returns: the rows of all batches.
     @discardableResult
@@ -79,12 +85,16 @@ extension SQLTransaction {
         try batches(of: items).map { try start(query($0)) }
     }
 
+    /// Items of a batch, which bounds the memory that it takes.
+    private static var mostItems: Int { 256 }
+
     private func batches<Item>(of items: [Item]) -> [[Item]] {
         var batches: [[Item]] = []
         var start = 0
         while start < items.count {
-            var size = 256
-            while size > items.count - start { size /= 2 }
+            var size = Self.mostItems
+            while !bindsLists, size > items.count - start { size /= 2 }
+            size = min(size, items.count - start)
             batches.append(Array(items[start..<start + size]))
             start += size
         }
@@ -125,8 +135,8 @@ package struct SQLDialect: Sendable {
     package let indexes: Query?
     /// Finds the server's line of history, which changes with a failover; nil where there can be none.
     package let epoch: Query?
-    /// How many batches of uploads are worth committing at the same time.
-    package let concurrentBatches: Int
+    /// Most rows that a transaction in the background changes. Where there is one writer, pushes wait for it.
+    package let backgroundRows: Int
 }
 
 /// Why the database failed. Never shown to clients.

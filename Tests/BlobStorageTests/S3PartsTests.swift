@@ -175,4 +175,17 @@ struct ByteBudgetTests {
         }
         #expect(queue.got == [8, 1, 10, 2])
     }
+
+    @Test("has something to spare only up to its half; the rest is for those who hold none")
+    func spare() async {
+        let budget = ByteBudget(10)
+        var held = [await budget.take(4)]
+        #expect(budget.takeSpare(2) == nil)
+        let spare = budget.takeSpare(1)
+        #expect(spare != nil)
+        held.append(await budget.take(5))
+        #expect(budget.takeSpare(0) == nil)
+        held.removeAll()
+        #expect(budget.takeSpare(4) != nil)
+    }
 }

@@ -15,6 +15,18 @@ struct UploadSessionTests {
         UploadRecord(id: id, repository: repository, received: received, hashState: [1], location: location)
     }
 
+    private func whole(_ session: [UInt8], _ text: String) -> FinishedUpload {
+        let bytes = Array(text.utf8)
+        return FinishedUpload(
+            Digest(hashing: bytes),
+            size: Int64(bytes.count),
+            at: .inline(bytes),
+            session: session,
+            isWhole: true,
+            in: repository
+        )
+    }
+
     private func refuses(_ code: RegistryError.Code, _ body: () async throws -> Void) async {
         let error = await #expect(throws: RegistryError.self) { try await body() }
         #expect(error?.code == code)
@@ -69,6 +81,29 @@ struct UploadSessionTests {
             try await store.forget([key, second])
             #expect(try await !store.knows(key: second))
             #expect(try await store.blob(digest, in: repository, promising: false).location == .object(key))
+        }
+    }
+
+    @Test(
+        "that have begun or were ended cannot be said to bring a whole blob; others in the transaction are not affected",
+        arguments: Engine.available,
+        [nil, 10]
+    )
+    func begun(_ engine: Engine, _ received: Int64?) async throws {
+        try await engine.withStore { store, _ in
+            if let received {
+                try await store.save(record(received), after: nil)
+            } else {
+                try await store.endUpload(id, in: repository, from: nil)
+            }
+            let fresh: [UInt8] = Array(repeating: 6, count: 37)
+            async let other = store.commit(whole(fresh, "other"))
+            await #expect(throws: UploadHasBegun.self) { _ = try await store.commit(whole(id, "layer")) }
+            #expect(try await other)
+            await refuses(.blobUnknown) {
+                _ = try await store.blob(Digest(hashing: Array("layer".utf8)), in: repository, promising: false)
+            }
+            if let received { #expect(try await store.upload(id, in: repository)?.received == received) }
         }
     }
 }

@@ -129,6 +129,8 @@ final class RecordedTransaction: SQLTransaction {
         case .crashes(count): throw Crash()
         default: break
         }
+        // Written out once: bugs look at its words often.
+        let query = Query(sql: query.sql, values: query.values)
         world.log("    \(query.sql.prefix(70).split(separator: "\n").joined(separator: " "))")
         let deed = world.bug?.deed(query, in: self) ?? .runs(query)
         switch deed {

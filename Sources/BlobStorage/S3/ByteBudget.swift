@@ -42,6 +42,17 @@ final class ByteBudget: Sendable {
         return Permit(self, count)
     }
 
+    /// For what can also wait: gives bytes only while not more than half of all are taken, so that the rest is there for
+    /// those who hold none.
+    func takeSpare(_ wanted: Int) -> Permit? {
+        let isFree = state.withLock { state in
+            guard state.waiting.isEmpty, state.free - wanted >= total / 2 else { return false }
+            state.free -= wanted
+            return true
+        }
+        return isFree ? Permit(self, wanted) : nil
+    }
+
     private func giveBack(_ count: Int) {
         let next = state.withLock { state in
             state.free += count

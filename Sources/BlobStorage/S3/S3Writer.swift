@@ -3,7 +3,7 @@ import NIOCore
 import OCI
 
 /// Gathers an object's bytes and sends them: small ones in one request, larger ones in parts, one of which is on its way
-/// while the next one fills.
+/// while the next one fills, as long as there is memory for both.
 ///
 /// A key gets one content, ever: bytes that end a request but not the object go to a key of their own and are read back
 /// when more come, because a late copy of that request must not hit what has been published since.
@@ -103,6 +103,11 @@ actor S3Writer: BlobWriter {
         let ahead = length.map { Int(max(0, $0 - offset)) + Int(tail?.size ?? 0) } ?? size
         // What is sent only when this part is full must not keep it from filling.
         permitted = max(min(size, max(ahead, 1)), Int(tail?.size ?? 0))
+        if sending != nil {
+            permit = store.budget.takeSpare(permitted)
+            guard permit == nil else { return }
+            try await settle()
+        }
         permit = await store.budget.take(permitted)
     }
 

@@ -124,6 +124,7 @@ final class PostgresConnection {
     ///
     /// - Parameter body: gets the result of each in binary form, once all have run, and must not keep it.
     func run(_ queries: [Query], _ body: (Int, OpaquePointer) throws -> Void) throws {
+        let queries = queries.map { PostgresQuery($0) }
         if prepared.count + queries.count > Self.maximumPrepared {
             try script("DEALLOCATE ALL")
             prepared.removeAll()
@@ -159,11 +160,11 @@ final class PostgresConnection {
         for (index, result) in found.enumerated() { try body(index, result) }
     }
 
-    private func runAlone(_ query: Query, _ body: (OpaquePointer) throws -> Void) throws {
+    private func runAlone(_ query: PostgresQuery, _ body: (OpaquePointer) throws -> Void) throws {
         var name = prepared[query.sql]
         if name == nil, isPrepared(query) {
             let new = "s\(prepared.count)"
-            let types = query.values.map(\.postgresType)
+            let types = query.types
             PQclear(try check(PQprepare(handle, new, Self.text(of: query), CInt(types.count), types)))
             prepared[query.sql] = new
             name = new
@@ -180,14 +181,14 @@ final class PostgresConnection {
     }
 
     /// Statements are prepared right before they are run: doing so takes locks, too.
-    private func sendAll(_ queries: [Query]) throws -> [Step] {
+    private func sendAll(_ queries: [PostgresQuery]) throws -> [Step] {
         var steps: [Step] = []
         var fresh: [String: String] = [:]
         for query in queries {
             var name = prepared[query.sql] ?? fresh[query.sql]
             if name == nil, isPrepared(query) {
                 let new = "s\(prepared.count + fresh.count)"
-                let types = query.values.map(\.postgresType)
+                let types = query.types
                 let isSent = PQsendPrepare(handle, new, Self.text(of: query), CInt(types.count), types)
                 guard isSent == 1 else { throw PostgresError.connectionLost(lastMessage) }
                 steps.append(.preparation(sql: query.sql, name: new))
@@ -207,30 +208,32 @@ final class PostgresConnection {
 
     /// Calls one of two functions of libpq, which waits for the answer or does not.
     private func send<Result>(
-        _ query: Query,
+        _ query: PostgresQuery,
         _ name: String?,
         _ prepared: (OpaquePointer, UnsafePointer<CChar>, CInt, Values, Integers, Integers, CInt) -> Result,
         _ unprepared: (OpaquePointer, UnsafePointer<CChar>, CInt, UnsafePointer<Oid>, Values, Integers, Integers, CInt)
             -> Result
     ) -> Result {
-        Parameters(query.values).withPointers { values, lengths, formats in
-            let count = CInt(query.values.count)
+        query.withParameters { values, lengths, formats in
+            let count = CInt(values.count)
             if let name { return prepared(handle, name, count, values, lengths, formats, 1) }
-            let types = query.values.map(\.postgresType)
-            return unprepared(handle, Self.text(of: query), count, types, values, lengths, formats, 1)
+            return unprepared(handle, Self.text(of: query), count, query.types, values, lengths, formats, 1)
         }
     }
 
-    private func isPrepared(_ query: Query) -> Bool { preparesStatements && !Self.unprepared.contains(query.sql) }
+    private func isPrepared(_ query: PostgresQuery) -> Bool {
+        preparesStatements && !Self.unprepared.contains(query.sql)
+    }
 
     /// They need no plan, and can be found in what is sent.
-    private static let unprepared: Set = [begin.sql, "COMMIT"]
+    private static let unprepared: Set = [beginning, "COMMIT"]
 
     /// Every statement is to see what was committed before it, whatever the server's default is: all locks rely on it.
-    static let begin: Query = "BEGIN ISOLATION LEVEL READ COMMITTED"
+    private static let beginning = "BEGIN ISOLATION LEVEL READ COMMITTED"
+    static let begin = Query(schema: beginning)
 
     /// The query's text with its locking clauses, which other engines skip as comments.
-    private static func text(of query: Query) -> String {
+    private static func text(of query: PostgresQuery) -> String {
         var text = ""
         var rest = query.sql[...]
         while let start = rest.firstRange(of: "/*FOR "), let end = rest[start.upperBound...].firstRange(of: "*/") {
@@ -259,91 +262,6 @@ final class PostgresConnection {
             let state = PQresultErrorField(result, CInt(UInt8(ascii: "C"))).map { String(cString: $0) } ?? ""
             guard PQstatus(handle) == CONNECTION_OK else { throw PostgresError.connectionLost(lastMessage) }
             throw PostgresError(state: state, message: message(of: result))
-        }
-    }
-}
-
-/// A query's values in the protocol's binary form, all in one piece of memory.
-private struct Parameters {
-    private var bytes: [CChar] = []
-    private var ends: [Int] = []
-    private var isNull: [Bool] = []
-
-    init(_ values: [SQLValue]) {
-        for value in values {
-            switch value {
-            case .null: break
-            case .integer(let number):
-                withUnsafeBytes(of: number.bigEndian) {
-                    bytes.append(contentsOf: $0.lazy.map { CChar(bitPattern: $0) })
-                }
-            case .text(let text): bytes.append(contentsOf: text.utf8.lazy.map { CChar(bitPattern: $0) })
-            case .bytes(let data): bytes.append(contentsOf: data.lazy.map { CChar(bitPattern: $0) })
-            }
-            ends.append(bytes.count)
-            if case .null = value { isNull.append(true) } else { isNull.append(false) }
-        }
-        bytes.append(0)  // so that an empty last value has an address, which tells it from null
-    }
-
-    func withPointers<Result>(
-        _ body: (_ values: [UnsafePointer<CChar>?], _ lengths: [CInt], _ formats: [CInt]) throws -> Result
-    ) rethrows -> Result {
-        try bytes.withUnsafeBufferPointer { memory in
-            var values: [UnsafePointer<CChar>?] = []
-            var lengths: [CInt] = []
-            var start = 0
-            for (end, isNull) in zip(ends, isNull) {
-                values.append(isNull ? nil : memory.baseAddress.map { $0 + start })
-                lengths.append(CInt(end - start))
-                start = end
-            }
-            return try body(values, lengths, Array(repeating: 1, count: ends.count))
-        }
-    }
-}
-
-/// The types of columns and values that the registry uses.
-/// Source: [PostgreSQL 15, pg_type.dat](https://github.com/postgres/postgres/blob/REL_15_STABLE/src/include/catalog/pg_type.dat).
-private enum PostgresType {
-    static let bool: Oid = 16
-    static let bytea: Oid = 17
-    static let name: Oid = 19
-    static let int8: Oid = 20
-    static let int2: Oid = 21
-    static let int4: Oid = 23
-    static let text: Oid = 25
-    static let varchar: Oid = 1043
-}
-
-extension SQLValue {
-    fileprivate var postgresType: Oid {
-        switch self {
-        case .integer, .null(.integer): PostgresType.int8
-        case .text, .null(.text): PostgresType.text
-        case .bytes, .null(.bytes): PostgresType.bytea
-        case .null(nil): 0
-        }
-    }
-
-    /// A column of a result in binary form.
-    init(_ result: OpaquePointer, _ row: CInt, _ column: CInt) throws {
-        guard PQgetisnull(result, row, column) == 0 else {
-            self = .null(nil)
-            return
-        }
-        let bytes = UnsafeRawBufferPointer(
-            start: PQgetvalue(result, row, column),
-            count: Int(PQgetlength(result, row, column))
-        )
-        switch PQftype(result, column) {
-        case PostgresType.int8, PostgresType.int4, PostgresType.int2, PostgresType.bool:
-            let isNegative = bytes.first.map { $0 & 0x80 != 0 } ?? false
-            self = .integer(bytes.reduce(isNegative ? -1 : 0) { $0 << 8 | Int64($1) })
-        case PostgresType.text, PostgresType.varchar, PostgresType.name:
-            self = .text(String(decoding: bytes, as: UTF8.self))
-        case PostgresType.bytea: self = .bytes([UInt8](bytes))
-        case let type: throw PostgresError(state: "XX000", message: "column \(column) has the type \(type)")
         }
     }
 }

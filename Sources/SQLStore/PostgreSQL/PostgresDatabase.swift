@@ -74,7 +74,7 @@ package final class PostgresDatabase: SQLDatabase {
             WHERE c.relnamespace = current_schema()::regnamespace AND i.indisvalid ORDER BY c.relname, a.attnum
             """,
         epoch: "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)",
-        concurrentBatches: 2
+        backgroundRows: 128
     )
 
     private struct Pool {

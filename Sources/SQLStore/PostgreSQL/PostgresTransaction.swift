@@ -6,6 +6,7 @@ final class PostgresTransaction: SQLTransaction {
     private let connection: PostgresConnection
     let now: Int64
     private(set) var changes = 0
+    var bindsLists: Bool { true }
     /// The transaction's id, with which its outcome can be asked for later; nil before anything was run in it.
     private(set) var id: String?
     private let isExplicit: Bool

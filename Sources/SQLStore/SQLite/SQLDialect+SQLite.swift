@@ -16,6 +16,6 @@ extension SQLDialect {
         search: "SEARCH ",
         indexes: nil,
         epoch: nil,
-        concurrentBatches: 1
+        backgroundRows: 20
     )
 }

@@ -37,19 +37,20 @@ struct SQLiteTransaction: SQLTransaction {
     }
 
     private func forEachRow(of query: Query, _ body: (SQLiteStatement) -> Void) throws {
-        let statement = try db.cachedStatement(sql: query.sql).sqliteStatement
+        let (sql, values) = query.expanded
+        let statement = try db.cachedStatement(sql: sql).sqliteStatement
         defer {
             sqlite3_reset(statement)
             sqlite3_clear_bindings(statement)
         }
-        for (index, value) in query.values.enumerated() {
-            try check(value.bind(to: statement, at: CInt(index + 1)), query.sql)
+        for (index, value) in values.enumerated() {
+            try check(value.bind(to: statement, at: CInt(index + 1)), sql)
         }
         while true {
             switch sqlite3_step(statement) {
             case SQLITE_ROW: body(statement)
             case SQLITE_DONE: return
-            case let code: try check(code, query.sql)
+            case let code: try check(code, sql)
             }
         }
     }
