@@ -35,8 +35,10 @@ test: lint build test-fast ## everything; installs and starts what it needs
 test-long: ## the models, the simulation, the parsers: whatever is found by trying very much
 	nice -n 19 $(MAKE) model simulate fuzz
 
-simulate: .build-tools/build-dependencies ## SEEDS runs (10000) of the real code by a virtual clock, or STRATA_SEED alone
-	$(if $(STRATA_SEED),,STRATA_SEEDS=$(SEEDS)) swift test --filter SimulationTests
+# Other seeds than those of CI are run by an optimised build, which takes minutes itself.
+OPTIMISED := -c release -Xswiftc -enable-testing --scratch-path .build-simulation
+simulate: .build-tools/build-dependencies ## SEEDS runs (10000, or 10001-20000) of the real code by a virtual clock, or STRATA_SEED alone
+	$(if $(STRATA_SEED),,STRATA_SEEDS=$(SEEDS)) swift test $(if $(filter-out 10000,$(SEEDS)),$(OPTIMISED)) --filter SimulationTests
 
 model: .build-tools/test-tools ## every state of the models of garbage collection, and every mistake that can be put in
 	scripts/check-model.sh
@@ -68,4 +70,4 @@ bench-collection: build .build-tools/test-tools ## measure what garbage collecti
 ci: test ## what .ci/run runs
 
 clean: ## remove what was built
-	rm -rf .build .build-fuzz .build-tools
+	rm -rf .build .build-fuzz .build-simulation .build-tools

@@ -1,6 +1,6 @@
 import Housekeeping
 import OCI
-import SQLStore
+@testable import SQLStore
 import Testing
 
 @Suite("A collector with a backlog of one kind")
@@ -23,12 +23,14 @@ struct CollectorTurnsTests {
                     _ = try await collector.run()
                 }
                 try await world.scheduler.turn(after: 3 * Self.hour)
-                try world.sql.execute(
-                    """
-                    WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
-                    INSERT INTO gc_hint (kind, due_at, ref) SELECT 2, 0, 1000000 + i FROM n
-                    """
-                )
+                _ = try world.sql.transaction(now: 0) { db in
+                    try db.run(
+                        """
+                        WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
+                        INSERT INTO gc_hint (kind, due_at, ref) SELECT 2, 0, 1000000 + i FROM n
+                        """
+                    )
+                }
                 async let report = collector.run()
                 while !world.objects.objects.isEmpty { try await world.scheduler.turn() }
                 left = try world.sql.rows("SELECT count(*) FROM gc_hint WHERE kind = 2", now: 0).first?.int(0)
