@@ -73,7 +73,9 @@ package final class PostgresDatabase: SQLDatabase {
             JOIN pg_class t ON t.oid = i.indrelid JOIN pg_attribute a ON a.attrelid = i.indexrelid
             WHERE c.relnamespace = current_schema()::regnamespace AND i.indisvalid ORDER BY c.relname, a.attnum
             """,
-        epoch: "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"
+        epoch: "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)",
+        // Many times what a commit takes; locks may be waited for much longer.
+        patience: .milliseconds(100)
     )
 
     private struct Pool {

@@ -15,6 +15,7 @@ extension SQLDialect {
         scan: "SCAN ",
         search: "SEARCH ",
         indexes: nil,
-        epoch: nil
+        epoch: nil,
+        patience: nil
     )
 }
