@@ -5,7 +5,7 @@ DATA ?= ./strata-data
 LISTEN ?= 127.0.0.1:5000
 SEEDS ?= 10000
 
-.PHONY: help build debug test test-fast test-system model simulate lint format fuzz torture bench bench-fleet bench-objects bench-collection run ci clean
+.PHONY: help build test test-fast test-system test-long model simulate lint format fuzz torture bench bench-fleet bench-objects bench-collection run ci clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -26,12 +26,19 @@ test-fast: .build-tools/test-tools ## unit tests on SQLite and PostgreSQL, and t
 	python3 Tests/System/services.py postgres -- swift test
 
 test-system: build .build-tools/test-tools ## specification, clients, crashes, concurrency against the release binary
-	cd Tests/System && $(CURDIR)/$(TOOLS)/bin/python3 -m pytest -q -ra -s
+	cd Tests/System && $(CURDIR)/$(TOOLS)/bin/python3 -m pytest -q -ra -n 2 --dist loadgroup
 
-test: lint test-fast model simulate test-system fuzz ## everything; installs and starts what it needs
+test: lint build test-fast ## everything; installs and starts what it needs
+	$(MAKE) -j 2 test-system test-long
 
-simulate: .build-tools/build-dependencies ## SEEDS runs (10000) of the real code by a virtual clock, or STRATA_SEED alone
-	$(if $(STRATA_SEED),,STRATA_SEEDS=$(SEEDS)) swift test --filter SimulationTests
+# The system tests wait for most of their time. What only computes fills the gaps.
+test-long: ## the models, the simulation, the parsers: whatever is found by trying very much
+	nice -n 19 $(MAKE) model simulate fuzz
+
+# Other seeds than those of CI are run by an optimised build, which takes minutes itself.
+OPTIMISED := -c release -Xswiftc -enable-testing --scratch-path .build-simulation
+simulate: .build-tools/build-dependencies ## SEEDS runs (10000, or 10001-20000) of the real code by a virtual clock, or STRATA_SEED alone
+	$(if $(STRATA_SEED),,STRATA_SEEDS=$(SEEDS)) swift test $(if $(filter-out 10000,$(SEEDS)),$(OPTIMISED)) --filter SimulationTests
 
 model: .build-tools/test-tools ## every state of the models of garbage collection, and every mistake that can be put in
 	scripts/check-model.sh
@@ -46,7 +53,7 @@ fuzz: .build-tools/build-dependencies ## each parser for FUZZ_SECONDS seconds (3
 	scripts/fuzz.sh
 
 torture: build .build-tools/test-tools ## everything at once on both pairs of stores, MINUTES (10) each, while nodes are killed
-	cd Tests/System && MINUTES=$(or $(MINUTES),10) $(CURDIR)/$(TOOLS)/bin/python3 -m pytest -q -ra -s test_torture.py
+	cd Tests/System && MINUTES=$(or $(MINUTES),10) $(CURDIR)/$(TOOLS)/bin/python3 -m pytest -q -ra -n 2 --dist loadgroup test_torture.py
 
 bench: build .build-tools/test-tools ## measure beside docker-registry and nginx; replaces the tables in docs/benchmarks.md
 	python3 Benchmarks/run.py --write
@@ -63,4 +70,4 @@ bench-collection: build .build-tools/test-tools ## measure what garbage collecti
 ci: test ## what .ci/run runs
 
 clean: ## remove what was built
-	rm -rf .build .build-fuzz .build-tools
+	rm -rf .build .build-fuzz .build-simulation .build-tools

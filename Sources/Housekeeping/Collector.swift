@@ -15,12 +15,10 @@ package struct Collector: Sendable {
     private let metrics: CollectorMetrics?
     private let logger: Logger
 
-    /// Most rows of a transaction: on SQLite pushes wait for it, so it is to last a millisecond.
-    private static let batch = 20
     /// Most objects that are deleted at a time.
     private static let deletions = 16
-    /// Objects that are claimed at a time. All of them are deleted long before their claim ends.
-    private static let claimed = 200
+    /// Steps that a stage takes before those that had found nothing are asked again.
+    private static let stepsOfRound = 10
 
     package init(
         metadata: MetadataStore,
@@ -33,50 +31,73 @@ package struct Collector: Sendable {
         (self.metrics, self.logger) = (metrics, logger)
     }
 
-    /// Works off everything that is due.
+    /// Works off everything that is due. Stages take steps in turn, so that a backlog of links does not keep the bytes of
+    /// what was let go of before.
     ///
     /// - Returns: what it did.
     package func run() async throws -> CollectionReport {
         var report = CollectionReport()
-        // What one stage releases is not due for the next one yet, but it may have been released earlier.
-        try await repeating(&report.repositories, "repositories") {
-            try await metadata.purgeRepository(limit: Self.batch)
-        }
-        try await repeating(&report.manifests, "manifests") {
-            try await metadata.collectReleasedManifests(limit: Self.batch)
-        }
-        try await repeating(&report.manifests, "manifests") { try await metadata.collectCondemnedManifest() }
-        try await repeating(&report.links, "links") { try await metadata.collectLinks(limit: Self.batch) }
-        try await repeating(&report.blobs, "blobs") { try await metadata.collectBlobs(limit: Self.batch) }
-        try await repeating(&report.sessions, "sessions") { try await expireUploads() }
-        try await repeating(&report.objects, "objects") { try await deleteObjects() }
-        var forgotten = Collected()
-        try await repeating(&forgotten, "deleted") { try await metadata.forgetDeleted(limit: Self.batch) }
+        while try await !round(&report).isEmpty {}
         return report
     }
 
-    /// Runs a stage until it finds nothing to do, with rests in between.
-    private func repeating(
-        _ sum: inout Collected,
-        _ kind: String,
-        _ stage: () async throws -> Collected
-    ) async throws {
-        while true {
-            let done = try await pace.paced(stage)
-            metrics?.count(done, kind)
-            sum += done
-            if done.hints == 0 { return }
+    /// Asks every stage once, and those that find something again until they find nothing, or some times.
+    ///
+    /// - Returns: the stages that found something.
+    private func round(_ report: inout CollectionReport) async throws -> [Stage] {
+        let found = try await step(stages, &report)
+        var busy = found
+        for _ in 1..<Self.stepsOfRound where !busy.isEmpty { busy = try await step(busy, &report) }
+        return found
+    }
+
+    /// One step of each, with rests in between.
+    ///
+    /// - Returns: the stages that found something to do.
+    private func step(_ stages: [Stage], _ report: inout CollectionReport) async throws -> [Stage] {
+        var busy: [Stage] = []
+        for stage in stages {
+            let done = try await pace.paced(stage.step)
+            metrics?.count(done, stage.kind)
+            stage.add(done, &report)
+            if done.hints > 0 { busy.append(stage) }
         }
+        return busy
+    }
+
+    private struct Stage: Sendable {
+        let kind: String
+        let add: @Sendable (Collected, inout CollectionReport) -> Void
+        let step: @Sendable () async throws -> Collected
+    }
+
+    /// In the order in which one leaves work to the next.
+    private var stages: [Stage] {
+        let (metadata, limit) = (metadata, metadata.collectedRows)
+        return [
+            Stage(kind: "repositories", add: { $1.repositories += $0 }) {
+                try await metadata.purgeRepository(limit: limit)
+            },
+            Stage(kind: "manifests", add: { $1.manifests += $0 }) {
+                try await metadata.collectReleasedManifests(limit: limit)
+            },
+            Stage(kind: "manifests", add: { $1.manifests += $0 }) { try await metadata.collectCondemnedManifest() },
+            Stage(kind: "links", add: { $1.links += $0 }) { try await metadata.collectLinks(limit: limit) },
+            Stage(kind: "blobs", add: { $1.blobs += $0 }) { try await metadata.collectBlobs(limit: limit) },
+            Stage(kind: "sessions", add: { $1.sessions += $0 }) { try await expireUploads() },
+            Stage(kind: "objects", add: { $1.objects += $0 }) { try await deleteObjects() },
+            Stage(kind: "deleted", add: { _, _ in }) { try await metadata.forgetDeleted(limit: limit) },
+        ]
     }
 
     /// Ends upload sessions that nobody went on with, and deletes what they had received.
     private func expireUploads() async throws -> Collected {
-        let abandoned = try await metadata.expireUploads(limit: Self.batch)
+        let abandoned = try await metadata.expireUploads(limit: metadata.collectedRows)
         let objects = abandoned.filter { !$0.keys.isEmpty }
         try await forEach(objects, atMost: Self.deletions) { upload in
             let keys = upload.keys.map { StorageKey(bytes: $0) }
             // A late copy of a request may still make the object again: it is then deleted again when the claim has ended.
-            await deleting(keys.map(\.bytes), forgetting: blobs.deletesForGood) {
+            await trying {
                 let progress = ObjectProgress(
                     key: keys[0],
                     tail: keys.dropFirst().first,
@@ -84,35 +105,32 @@ package struct Collector: Sendable {
                     state: upload.storageState
                 )
                 try await blobs.discard(progress)
+                if blobs.deletesForGood { try await metadata.forget(keys.map(\.bytes)) }
             }
         }
         return Collected(hints: abandoned.count, removed: abandoned.count)
     }
 
+    /// Deletes objects whose time in the trash is over, and then forgets their keys, all of them at once.
     private func deleteObjects() async throws -> Collected {
-        let claimed = try await metadata.claimTrash(limit: Self.claimed)
-        let objects = try await metadata.confirm(claimed)
-        let gone = ReclaimedBytes()
-        try await forEach(objects, atMost: Self.deletions) { object in
+        let claimed = try await metadata.claimTrash(limit: metadata.collectedRows)
+        let deleted = DeletedObjects()
+        try await forEach(try await metadata.confirm(claimed), atMost: Self.deletions) { object in
             let key = StorageKey(bytes: object.key)
-            let isGone = await deleting([object.key]) {
+            let isGone = await trying {
                 object.wasPublished ? try await blobs.delete(key) : try await blobs.purge(key)
             }
-            if isGone { gone.add(bytes: object.size) }
+            if isGone { deleted.add(object) }
         }
-        return Collected(hints: claimed.count, removed: gone.count, bytes: gone.bytes)
+        try await metadata.forget(deleted.keys)
+        return Collected(hints: claimed.count, removed: deleted.keys.count, bytes: deleted.bytes)
     }
 
-    /// Deletes objects and then, as a rule, forgets their keys. What fails is tried again when its claim has ended.
+    /// Whether an object could be deleted. What fails is tried again when its claim has ended.
     @discardableResult
-    private func deleting(
-        _ keys: [[UInt8]],
-        forgetting forgets: Bool = true,
-        _ body: () async throws -> Void
-    ) async -> Bool {
+    private func trying(_ deletion: () async throws -> Void) async -> Bool {
         do {
-            try await body()
-            if forgets { try await metadata.forget(keys) }
+            try await deletion()
             return true
         } catch {
             metrics?.failures.add()

@@ -1,5 +1,3 @@
-import Synchronization
-
 /// How much of its time a background worker works. After each step it rests in proportion to what the step took, so that
 /// the slower the stores are, the less is asked of them.
 package struct Pace: Sendable {
@@ -20,14 +18,4 @@ package struct Pace: Sendable {
         try await Task.sleep(for: min(Self.longestRest, took * (100 - percent) / percent))
         return result
     }
-}
-
-/// Counts what tasks did at the same time.
-final class ReclaimedBytes: Sendable {
-    private let state = Mutex<(count: Int, bytes: Int64)>((0, 0))
-
-    func add(bytes: Int64) { state.withLock { $0 = ($0.count + 1, $0.bytes + bytes) } }
-
-    var count: Int { state.withLock(\.count) }
-    var bytes: Int64 { state.withLock(\.bytes) }
 }

@@ -3,6 +3,9 @@ import Retention
 import SQLStore
 
 extension MetadataStore {
+    /// Most rows of a step of a collector.
+    package var collectedRows: Int { database.dialect.backgroundRows }
+
     /// A transaction of a collector. Its questions are asked of an index even where most rows of a table would match: a
     /// layer that a million manifests share is the one that a planner would read a whole table for.
     func collecting<Result: Sendable>(_ body: @escaping @Sendable (any SQLTransaction) throws -> Result) async throws

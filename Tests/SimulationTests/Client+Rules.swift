@@ -6,15 +6,20 @@ import Retention
 extension Client {
     func govern(_ repository: RepositoryName, _ tag: Tag, _ image: Int) async throws {
         switch scheduler.chance.index(100) {
-        case ..<40: try await setPolicy(of: scheduler.chance.pick(RetentionScope.applying(to: repository)))
-        case ..<55:
-            let subjects = ["v*", tag.text, "\(content.images[image].manifest.digest)"]
-            let kind = scheduler.chance.pick(RetentionHold.Kind.allCases)
-            let subject = scheduler.chance.pick(subjects)
-            try await set(SimulatedHold(repository: repository, kind: kind, subject: subject))
+        case ..<40:
+            try await setPolicy(of: scheduler.chance.pick(RetentionScope.applying(to: repository)))
+            if scheduler.chance.hits(700) { try await applyRules(to: repository, image) }
+        case ..<55: try await hold(tag, or: image, in: repository)
         case ..<70: try await releaseHold(in: repository)
-        default: try await applyRules(to: repository)
+        default: try await applyRules(to: repository, image)
         }
+    }
+
+    private func hold(_ tag: Tag, or image: Int, in repository: RepositoryName) async throws {
+        let subjects = ["v*", tag.text, "\(content.images[image].manifest.digest)"]
+        let kind = scheduler.chance.pick(RetentionHold.Kind.allCases)
+        let subject = scheduler.chance.pick(subjects)
+        try await set(SimulatedHold(repository: repository, kind: kind, subject: subject))
     }
 
     /// Sets a policy, or removes it. That of the registry always speaks of untagged manifests if any does.
@@ -77,15 +82,27 @@ extension Client {
         return true
     }
 
-    /// Makes a plan and applies it, sometimes much later: the node may have stood still.
-    private func applyRules(to repository: RepositoryName) async throws {
-        let plan = try await attempt("plan \(repository)") { node in
+    /// Makes a plan and applies it, sometimes much later: the node may have stood still. Meanwhile the plan may be overtaken.
+    private func applyRules(to repository: RepositoryName, _ image: Int) async throws {
+        let outcome = try await attempt("plan \(repository)") { node in
             try await node.metadata.retentionPlan(of: repository)
         }
-        guard case .done(let made) = plan, let made else { return }
+        guard case .done(let made) = outcome, let plan = made else { return }
         if scheduler.chance.hits(600) { try await scheduler.turn(after: scheduler.chance.upTo(3 * 3_600_000)) }
+        let kept = plan.tags.filter { $0.verdict.decision == .keep }.map(\.facts.name)
+        let deleted = plan.tags.filter { $0.verdict.decision == .delete }.map(\.facts.name)
+        if let tag = deleted.first {
+            switch scheduler.chance.index(8) {
+            case 0: _ = try await push(image, to: repository, as: tag)
+            case 1: try await pull(tag, from: repository)
+            case 2: try await setPolicy(of: scheduler.chance.pick(RetentionScope.applying(to: repository)))
+            case 3: try await hold(tag, or: image, in: repository)
+            case 4 where !kept.isEmpty: try await delete(scheduler.chance.pick(kept), in: repository)
+            default: break
+            }
+        }
         _ = try await attempt("apply \(repository)") { node in
-            try await node.metadata.apply(made, cause: "request")
+            try await node.metadata.apply(plan, cause: "request")
         }
     }
 

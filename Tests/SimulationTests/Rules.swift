@@ -26,7 +26,7 @@ struct SimulatedPolicy: Hashable, Sendable {
                     : .keepLast(1 + chance.index(2), by: chance.pick(["pushed", "pulled"]), of: pattern)
             )
         }
-        if chance.hits(650) {
+        if chance.hits(800) {
             let deletions: [Rule] = [.deleteUnused(of: pattern), .deleteOld(of: pattern)]
             rules.append(chance.pick(rules.isEmpty ? deletions : deletions + [.deleteRest(of: pattern)]))
         }

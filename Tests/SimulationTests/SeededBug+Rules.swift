@@ -60,7 +60,7 @@ extension SeededBug {
         },
         rule(
             name: "immutable tags move",
-            description: "a push does not look at what the policies say of its tags"
+            description: "whoever pushes or deletes does not ask which tags are immutable"
         ) { query, db in
             if query.asksForTag { db.recorded.note = [SQLRow([])] }
             return query.says("FROM retention_policy") && !db.recorded.note.isEmpty ? .answers([], changes: 0) : nil

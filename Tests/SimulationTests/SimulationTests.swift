@@ -47,8 +47,13 @@ struct SimulationTests {
         #expect(traces[0].count > 100)
     }
 
+    /// All of them, or the one that was chosen.
+    private static let bugs = SeededBug.all.map(\.name).filter {
+        [nil, $0].contains(ProcessInfo.processInfo.environment["STRATA_BUG"])
+    }
+
     /// Takes minutes, so only where the number of seeds was chosen, as `make simulate` does.
-    @Test("finds a seeded bug", .enabled(if: chosenSeeds != nil), arguments: SeededBug.all.map(\.name))
+    @Test("finds a seeded bug", .enabled(if: chosenSeeds != nil), arguments: bugs)
     func finds(_ name: String) async throws {
         let bug = try #require(SeededBug.all.first { $0.name == name })
         let summary = try await Simulation.run(1..<bug.limit + 1, bug: bug, stopsEarly: true)

@@ -84,7 +84,7 @@ extension World {
     private func applyRules(at index: Int) async -> Bool {
         while !isOver {
             do {
-                try await scheduler.turn(after: scheduler.chance.upTo(6 * 3_600_000))
+                try await scheduler.turn(after: scheduler.chance.upTo(24 * 3_600_000))
                 try await nodes[index].retention.runIfDue()
             } catch is Scheduler.Halted {
                 return false

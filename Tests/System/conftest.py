@@ -19,6 +19,13 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("stores", pairs, indirect=True, scope="session")
 
 
+def pytest_collection_modifyitems(items):
+    """Of several workers, one runs all tests on a pair of stores, or all of a module that needs none: each is started once."""
+    for item in items:
+        pair = getattr(item, "callspec", None) and item.callspec.params.get("stores")
+        item.add_marker(pytest.mark.xdist_group(pair or item.module.__name__))
+
+
 @pytest.fixture(scope="session")
 def stores(request):
     pair = PAIRS[request.param]()

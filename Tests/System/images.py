@@ -1,4 +1,5 @@
 """Real images without a hub: a Debian root by debootstrap, and layers on top of it, as OCI layouts."""
+import fcntl
 import gzip
 import hashlib
 import io
@@ -15,10 +16,16 @@ MARK = b"strata was here\n"
 
 
 def debian_layer() -> pathlib.Path:
-    """A gzip layer of a minimal Debian root, made once."""
+    """A gzip layer of a minimal Debian root, made once for all that run tests side by side."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with open(CACHE / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _debian_layer()
+
+
+def _debian_layer() -> pathlib.Path:
     layer = CACHE / "debian.tar.gz"
     if not layer.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
         root = CACHE / "debian"
         if not (root / "etc/os-release").exists():
             subprocess.run(["rm", "-rf", root], check=True)

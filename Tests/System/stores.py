@@ -1,5 +1,6 @@
 """The engines behind a server. Most tests run on both pairs, what is embedded and what many nodes share; those of the
-specification and of collection on a second object store, too, since stores fail in opposite places."""
+specification, with clients, of concurrency, crashes and collection on a second object store, too, since stores fail in opposite
+places."""
 import contextlib
 import os
 import pathlib

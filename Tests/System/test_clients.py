@@ -12,6 +12,8 @@ import pytest
 from harness import OCI_MANIFEST, Server, sha256
 from images import MARK, Layout, debian_layer, small_layer
 
+pytestmark = pytest.mark.seaweedfs
+
 UPLOADED = "strata_blob_upload_bytes_total"
 
 

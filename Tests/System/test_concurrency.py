@@ -7,7 +7,11 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from harness import image_manifest, sha256
+
+pytestmark = pytest.mark.seaweedfs
 
 MIB = 1 << 20
 

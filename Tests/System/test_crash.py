@@ -10,7 +10,11 @@ import random
 import threading
 import time
 
+import pytest
+
 from harness import OCI_MANIFEST, Server, image_manifest, sha256
+
+pytestmark = pytest.mark.seaweedfs
 
 KILLS = int(os.environ.get("STRATA_KILLS", "200"))
 SEED = int(os.environ.get("STRATA_SEED", str(random.SystemRandom().randrange(1 << 30))))

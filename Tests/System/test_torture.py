@@ -1,7 +1,7 @@
 """Everything at once, with windows of seconds, while nodes and connections are killed: nothing that was acknowledged and
 not deleted is lost, and nothing that was deleted stays.
 
-MINUTES says for how long on each pair of stores (1 by default), STRATA_SEED with which seed; the seed is printed.
+MINUTES says for how long on each pair of stores (2 by default), STRATA_SEED with which seed; the seed is printed.
 """
 import os
 import random
@@ -14,7 +14,7 @@ from test_collection import wait_until
 from torture import WINDOWS, Violation, World
 from torture_actors import Deleter, Keeper, Killer, Puller, Pusher, RepositoryDeleter, Saboteur, Tagger, Undeleter
 
-MINUTES = float(os.environ.get("MINUTES", "1"))
+MINUTES = float(os.environ.get("MINUTES", "2"))
 SEED = int(os.environ.get("STRATA_SEED", str(random.SystemRandom().randrange(1 << 30))))
 
 # Who takes part, and how many of each. Whoever else changes what a registry holds belongs here.

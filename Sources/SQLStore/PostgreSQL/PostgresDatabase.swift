@@ -75,7 +75,8 @@ package final class PostgresDatabase: SQLDatabase {
             """,
         epoch: "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)",
         // Many times what a commit takes; locks may be waited for much longer.
-        patience: .milliseconds(100)
+        patience: .milliseconds(100),
+        backgroundRows: 128
     )
 
     private struct Pool {
