@@ -179,8 +179,8 @@ struct Configuration: Hashable, Sendable {
         var isEnabled = true
         /// `gc.interval`: how long the collector rests when nothing is left to do; default 10 s.
         var interval = Duration.seconds(10)
-        /// `gc.share-percent`: how much of its time it works while there is something to do; default 25.
-        var share = 25
+        /// `gc.share-percent`: how much of its time it works while there is something to do; default 10.
+        var share = 10
     }
 
     struct Retention: Hashable, Sendable {

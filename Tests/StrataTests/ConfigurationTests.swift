@@ -89,7 +89,7 @@ struct ConfigurationTests {
         ("manifests.cache-bytes", "33554432"), ("manifests.sparse-indexes", "false"),
         ("uploads.max-bytes", "0"), ("uploads.max-in-flight", "1000"), ("uploads.session", "1d"),
         ("promises.lease", "12h"), ("promises.window", "6h"), ("promises.blob-delay", "15m"),
-        ("promises.trash", "2h"), ("gc.enabled", "true"), ("gc.interval", "10s"), ("gc.share-percent", "25"),
+        ("promises.trash", "2h"), ("gc.enabled", "true"), ("gc.interval", "10s"), ("gc.share-percent", "10"),
         ("retention.enabled", "true"), ("retention.interval", "1h"), ("log.level", "info"), ("log.format", "text"),
     ]
 }
