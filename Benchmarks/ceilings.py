@@ -55,17 +55,22 @@ def upload_commits(batch: int) -> str:
 \\set n random(1, 1000000000000)
 \\startpipeline
 {BEGIN}
+SELECT id FROM upload_session WHERE id = ANY (ARRAY(SELECT digest {rows}));
+SELECT id, name FROM repository WHERE name IN ('team1/app1');
+\\endpipeline
+\\startpipeline
 INSERT INTO blob (digest, size, created_at) SELECT digest, 1024, 0 {rows} ON CONFLICT (digest) DO NOTHING;
 SELECT digest FROM blob WHERE {ours} ORDER BY digest FOR KEY SHARE;
-\\endpipeline
 SELECT digest FROM blob_copy WHERE {ours} UNION ALL SELECT digest FROM blob_inline WHERE {ours};
+\\endpipeline
+\\startpipeline
 INSERT INTO blob_inline (digest, data) SELECT digest, repeat('x', 1024)::bytea {rows}
     ON CONFLICT (digest) DO NOTHING RETURNING digest;
-SELECT id, name FROM repository WHERE name IN ('team1/app1');
 INSERT INTO repo_blob (repo_id, digest, size, lease_until) SELECT 1, digest, 1024, 0 {rows}
     ON CONFLICT (repo_id, digest) DO UPDATE SET lease_until =
         CASE WHEN repo_blob.lease_until > excluded.lease_until THEN repo_blob.lease_until ELSE excluded.lease_until END
     RETURNING id;
+\\endpipeline
 \\startpipeline
 INSERT INTO gc_hint (kind, due_at, ref) SELECT 2, 0, i FROM generate_series(1, {batch}) i;
 COMMIT;

@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
-"""What garbage collection costs on SQLite and disk: the latency of pushes and pulls with and without a backlog that is worked
-off beside them, and the cost of deleting and of reclaiming a manifest as the registry fills, all of whose manifests share a
-layer. With --write the tables in docs/benchmarks.md are replaced.
+"""What garbage collection costs, on SQLite and on PostgreSQL, with blobs on disk: the latency of pushes and pulls with and
+without a backlog that is worked off beside them, and the cost of deleting, of checking and of reclaiming a manifest as the
+registry fills, all of whose manifests share a layer. With --write the tables in docs/benchmarks.md are replaced. Starts a
+PostgreSQL of its own.
+
+    collection.py --engines sqlite --parts undisturbed
 """
 import argparse
+import contextlib
 import hashlib
 import http.client
-import json
 import os
 import pathlib
 import shutil
@@ -21,196 +24,292 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "Tests/System"))
 sys.path.insert(0, str(ROOT / "Benchmarks"))
 
-from fleet import STRATA, Registry, replace, table  # noqa: E402
+from fleet import ATTACH, DETACH, STRATA, Registry, replace, table  # noqa: E402
+from services import Postgres  # noqa: E402
 
 CORPUS = ("--prefix", "bench", "--manifests", 1000)
 STEPS = [
-    ("push 1 KiB, 8 workers", "push-blob", 8, ("--size", 1024)),
-    ("push a manifest with a tag, 8 workers", "push-manifest", 8, CORPUS),
-    ("push 1 MiB, 8 workers", "push-blob", 8, ("--size", 1 << 20)),
-    ("GET manifest by tag, 8 workers", "get-manifest-by-tag", 8, CORPUS),
-    ("pull 1 MiB, 8 workers", "pull-blob", 8, ("--size", 1 << 20)),
+    ("push 1 KiB", "push-blob", ("--size", 1024)),
+    ("push a manifest with a tag", "push-manifest", CORPUS),
+    ("push 1 MiB", "push-blob", ("--size", 1 << 20)),
+    ("GET manifest by tag", "get-manifest-by-tag", CORPUS),
+    ("pull 1 MiB", "pull-blob", ("--size", 1 << 20)),
 ]
+WORKERS = 8
 # Everything is due at once, as it is in a backlog.
 SHORT = {
     "promises.lease": "2s", "promises.window": "1s", "promises.blob-delay": "1s", "promises.trash": "3s",
     "downloads.url-lifetime": "1s", "downloads.longest": "1s", "log.level": "warning",
 }
+MACHINE = f"Measured {time.strftime('%Y-%m-%d', time.gmtime())} on {os.cpu_count()} cores that load, Strata and database share."
 
 
-def digest(text: str) -> bytes:
-    """As the program stores it: 1 for SHA-256, then the hash."""
-    return b"\x01" + hashlib.sha256(text.encode()).digest()
+def sha256(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
 
 
-class Folder:
-    """A data folder that is there as long as `with` lasts."""
+class Store:
+    """Stores of a registry, there as long as `with` lasts. Statements are in words that both engines know, and may call
+    `digest` and `skey` of a text, which are what the program stores, and `bytes`.
+    """
+
+    def __init__(self):
+        self.path = tempfile.mkdtemp(prefix="strata-collection-")
+        self.settings = {}
 
     def __enter__(self):
-        self.path = tempfile.mkdtemp(prefix="strata-collection-")
-        subprocess.run([STRATA, "migrate", "--data", self.path], check=True, stdout=subprocess.DEVNULL)
+        self.strata("migrate")
         return self
 
     def __exit__(self, *_):
         shutil.rmtree(self.path)
 
+    def strata(self, *command, **settings):
+        options = [option for key, value in {**self.settings, **settings}.items() for option in ("--set", f"{key}={value}")]
+        subprocess.run([STRATA, *command, "--data", self.path, *options], check=True, stdout=subprocess.DEVNULL)
+
+    def serve(self, **settings):
+        return Registry({**self.settings, **SHORT, **settings}, self.path)
+
+
+class Sqlite(Store):
     def sql(self):
         (file,) = pathlib.Path(self.path).glob("*.sqlite")
         database = sqlite3.connect(file)
-        database.execute("PRAGMA synchronous = OFF")
-        return database
+        database.executescript("PRAGMA synchronous = OFF; PRAGMA cache_size = -1000000")
+        database.create_function("digest", 1, lambda text: b"\x01" + sha256(text), deterministic=True)
+        database.create_function("skey", 1, lambda text: sha256(text)[:16], deterministic=True)
+        database.create_function("bytes", 1, str.encode, deterministic=True)
+        return contextlib.closing(database)
 
-    def serve(self, settings):
-        return Registry(settings, self.path)
-
-    def one(self, statement):
+    def run(self, *statements):
         with self.sql() as database:
-            return database.execute(statement).fetchone()[0]
+            for statement in statements:
+                database.execute(statement)
+            database.commit()
+
+    fill = run
+
+    def one(self, query):
+        with self.sql() as database:
+            return database.execute(query).fetchone()[0]
 
 
-def backlog(folder, count):
-    """Layers of 1 MiB that a repository held and nothing lists; their files are not there, only their rows."""
-    with folder.sql() as database:
-        (repository,) = database.execute(
-            "INSERT INTO repository (name, created_at) VALUES ('backlog', 0) RETURNING id"
-        ).fetchone()
-        (first,) = database.execute("SELECT coalesce(max(id), 0) + 1 FROM repo_blob").fetchone()
-        for start in range(0, count, 50_000):
-            numbers = range(start, min(start + 50_000, count))
-            digests = [digest(f"backlog {number}") for number in numbers]
-            database.executemany("INSERT INTO blob VALUES (?, 1048576, 0)", [(d,) for d in digests])
-            database.executemany("INSERT INTO blob_copy VALUES (?, 0, ?)", [(d, d[1:17]) for d in digests])
-            database.executemany(
-                "INSERT INTO repo_blob (id, repo_id, digest, size, lease_until) VALUES (?, ?, ?, 1048576, 0)",
-                [(first + number, repository, d) for number, d in zip(numbers, digests)],
-            )
-            database.executemany(
-                "INSERT INTO gc_hint (kind, due_at, ref) VALUES (2, 0, ?)", [(first + number,) for number in numbers]
-            )
+class PostgreSQL(Store):
+    FUNCTIONS = (
+        r"CREATE FUNCTION digest(text) RETURNS bytea IMMUTABLE LANGUAGE sql AS $$ SELECT '\x01'::bytea || sha256($1::bytea) $$",
+        "CREATE FUNCTION skey(text) RETURNS bytea IMMUTABLE LANGUAGE sql AS $$ SELECT substring(sha256($1::bytea) FOR 16) $$",
+        "CREATE FUNCTION bytes(text) RETURNS bytea IMMUTABLE LANGUAGE sql AS $$ SELECT $1::bytea $$",
+    )
+
+    def __init__(self, server):
+        super().__init__()
+        self.server = server
+        url = server.database()
+        self.settings = {"metadata": "postgres", "postgres.url": url}
+        self.database = url.split("dbname=")[1]
+        self.run(*self.FUNCTIONS)
+
+    def __exit__(self, *_):
+        super().__exit__()
+        self.server.sql(f"DROP DATABASE {self.database}")
+
+    def run(self, *statements):
+        for statement in statements:
+            self.server.sql(statement, self.database)
+
+    def fill(self, *statements):
+        self.run(DETACH, *statements, ATTACH, "VACUUM ANALYZE", "CHECKPOINT")
+
+    def one(self, query):
+        return int(self.server.sql(query, self.database))
 
 
-def undisturbed(count, rounds, seconds):
+def numbers(count):
+    return f"WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})"
+
+
+def backlog(store, count):
+    """Layers of 1 MiB that a repository held and nothing lists; their files have a size and no content."""
+    store.fill(
+        "INSERT INTO repository (name, created_at) VALUES ('backlog', 0)",
+        f"{numbers(count)} INSERT INTO blob (digest, size, created_at) SELECT digest('backlog ' || i), 1048576, 0 FROM n",
+        f"{numbers(count)} INSERT INTO blob_copy (digest, skey) SELECT digest('backlog ' || i), skey('backlog ' || i) FROM n",
+        f"""{numbers(count)} INSERT INTO repo_blob (repo_id, digest, size, lease_until)
+            SELECT (SELECT id FROM repository WHERE name = 'backlog'), digest('backlog ' || i), 1048576, 0 FROM n""",
+        """INSERT INTO gc_hint (kind, due_at, ref) SELECT 2, 0, l.id FROM repo_blob l JOIN repository r ON r.id = l.repo_id
+            WHERE r.name = 'backlog' ORDER BY l.id""",
+    )
+    for number in range(1, count + 1):
+        key = sha256(f"backlog {number}")[:16].hex()
+        file = os.open(f"{store.path}/objects/{key[:2]}/{key}", os.O_CREAT | os.O_WRONLY, 0o640)
+        os.ftruncate(file, 1 << 20)
+        os.close(file)
+    os.sync()  # or the first steps would be measured beside it
+
+
+class Reclaimed:
+    """Links, blobs and objects that a server's collector removes each second while `with` lasts."""
+
+    KINDS = ("links", "blobs", "objects")
+
+    def __init__(self, server):
+        self.server = server
+
+    def counts(self):
+        return [self.server.metric(rf'strata_gc_collected_total\{{kind="{kind}"\}}') for kind in self.KINDS]
+
+    def __enter__(self):
+        self.before, self.begun = self.counts(), time.monotonic()
+        return self
+
+    def __exit__(self, *_):
+        seconds = time.monotonic() - self.begun
+        self.rates = [(after - before) / seconds for before, after in zip(self.before, self.counts())]
+
+
+def undisturbed(store, count, rounds, seconds):
     results = {}
-    with Folder() as folder:
-        with folder.serve({**SHORT, "promises.lease": "1h", "gc.enabled": "false"}) as server:
-            server.bench("seed", 8, *CORPUS)
-        backlog(folder, count)
-        for round in range(rounds):
-            for collects in ("false", "true"):
-                with folder.serve({**SHORT, "promises.lease": "1h", "gc.enabled": collects}) as server:
-                    for title, scenario, workers, options in STEPS:
-                        result = server.bench(scenario, workers, *options, "--seconds", seconds)
-                        results.setdefault(title, {}).setdefault(collects, []).append(result)
-                        print(round + 1, title, f"gc {collects}: p99 {result['latency']['p99']:.2f} ms", flush=True)
-        left = folder.one("SELECT count(*) FROM blob WHERE size = 1048576 AND created_at = 0")
-    if left == 0:
-        raise SystemExit("the backlog was worked off before the end; use a larger one")
+    with store.serve(**{"promises.lease": "1h", "gc.enabled": "false"}) as server:
+        server.bench("seed", WORKERS, *CORPUS)
+    begun = time.monotonic()
+    backlog(store, count)
+    print(f"a backlog made in {time.monotonic() - begun:.0f} s", flush=True)
+    for round in range(rounds):
+        for title, scenario, options in STEPS:
+            # One right after the other, and each of them first in turn: what else the machine does hits both.
+            for collects in ("false", "true") if round % 2 == 0 else ("true", "false"):
+                with store.serve(**{"promises.lease": "1h", "gc.enabled": collects}) as server, Reclaimed(server) as reclaimed:
+                    result = server.bench(scenario, WORKERS, *options, "--seconds", seconds)
+                if collects == "true" and reclaimed.rates[0] == 0:
+                    raise SystemExit(f"{title}: nothing was reclaimed meanwhile; use a larger backlog")
+                measured = [result["latency"]["p99"], result["operationsPerSecond"], *reclaimed.rates]
+                results.setdefault(title, {}).setdefault(collects, []).append(measured)
+                rates = ", ".join(f"{rate:.0f}" for rate in reclaimed.rates)
+                print(f"{round + 1} {title}, gc {collects}: p99 {measured[0]:.2f} ms, reclaimed {rates}", flush=True)
     rows = []
     for title, runs in results.items():
-        def middle(key, part="latency"):
-            values = {c: statistics.median(r[part][key] if part else r[key] for r in runs[c]) for c in runs}
-            return values["false"], values["true"]
-        (p99, p99_with), (rate, rate_with) = middle("p99"), middle("operationsPerSecond", None)
-        rows.append([title, f"{p99:.2f} ms", f"{p99_with:.2f} ms", f"{p99_with / p99:.2f} ×", f"{rate:,.0f}/s", f"{rate_with:,.0f}/s"])
-    head = ["step", "p99 without", "p99 while collecting", "ratio", "rate without", "rate while collecting"]
-    return [f"{count:,} blobs of backlog, of which {left:,} were left at the end.", "", table(head, rows)]
+        off, on = ([statistics.median(values) for values in zip(*runs[collects])] for collects in ("false", "true"))
+        rows.append([
+            title, f"{off[0]:.2f} ms", f"{on[0]:.2f} ms", f"{on[0] / off[0]:.2f} ×", f"{off[1]:,.0f}/s", f"{on[1]:,.0f}/s",
+            " / ".join(f"{rate:,.0f}" for rate in on[2:]),
+        ])
+    left = store.one("SELECT count(*) FROM repo_blob l JOIN repository r ON r.id = l.repo_id WHERE r.name = 'backlog'")
+    head = [f"{WORKERS} workers", "p99 without", "p99 while collecting", "ratio", "rate without", "rate while collecting",
+            "links / blobs / objects reclaimed each second"]
+    return f"{count:,} blobs of backlog; {left:,} links were left at the end. Medians of {rounds} rounds.\n\n{table(head, rows)}"
 
 
-def fill(folder, manifests):
-    """Manifests of one repository with a configuration each and one layer that all of them list."""
-    layer, size = digest("layer"), 40 << 20
-    text = [f"sha256:{d[1:].hex()}" for d in (layer,)][0]
-    with folder.sql() as database:
-        database.execute("INSERT INTO repository (id, name, created_at) VALUES (1, 'full', 0)")
-        database.execute("INSERT INTO media_type (id, name) VALUES (1, 'application/vnd.oci.image.manifest.v1+json')")
-        database.execute("INSERT INTO blob VALUES (?, ?, 0)", (layer, size))
-        database.execute("INSERT INTO blob_copy VALUES (?, 0, ?)", (layer, layer[1:17]))
-        database.execute("INSERT INTO repo_blob VALUES (1, 1, ?, ?, 0)", (layer, size))
-        for start in range(0, manifests, 20_000):
-            numbers = range(start, min(start + 20_000, manifests))
-            configs = [(number + 2, b'{"number":%d}' % number) for number in numbers]
-            digests = {id: b"\x01" + hashlib.sha256(data).digest() for id, data in configs}
-            database.executemany("INSERT INTO blob VALUES (?, ?, 0)", [(digests[i], len(c)) for i, c in configs])
-            database.executemany("INSERT INTO blob_inline VALUES (?, ?)", [(digests[i], c) for i, c in configs])
-            database.executemany(
-                "INSERT INTO repo_blob VALUES (?, 1, ?, ?, 0)", [(i, digests[i], len(c)) for i, c in configs]
-            )
-            for id, config in configs:
-                payload = json.dumps({
-                    "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-                    "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "size": len(config),
-                               "digest": f"sha256:{digests[id][1:].hex()}"},
-                    "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "size": size, "digest": text}],
-                }).encode()
-                name = b"\x01" + hashlib.sha256(payload).digest()
-                database.execute(
-                    "INSERT INTO manifest (id, repo_id, digest, media_type_id, created_at, keep_until, payload) "
-                    "VALUES (?, 1, ?, 1, 0, 0, ?)", (id, name, payload),
-                )
-                database.execute(
-                    "INSERT INTO tag (repo_id, name, manifest_id, updated_at) VALUES (1, ?, ?, 0)", (f"t{id}", id)
-                )
-            edges = [(id, link) for id, _ in configs for link in (1, id)]
-            database.executemany("INSERT INTO manifest_blob VALUES (?, ?)", edges)
+def fill(store, manifests):
+    """Manifests of one repository with a configuration each and one layer, the first of its links, that all of them list."""
+    all = numbers(manifests)
+    store.fill(
+        "INSERT INTO repository (name, created_at) VALUES ('full', 0)",
+        "INSERT INTO media_type (name) VALUES ('application/vnd.oci.image.manifest.v1+json')",
+        "INSERT INTO blob (digest, size, created_at) VALUES (digest('layer'), 40000000, 0)",
+        "INSERT INTO blob_copy (digest, skey) VALUES (digest('layer'), skey('layer'))",
+        "INSERT INTO repo_blob (repo_id, digest, size, lease_until) VALUES (1, digest('layer'), 40000000, 0)",
+        f"{all} INSERT INTO blob (digest, size, created_at) SELECT digest('config ' || i), 20, 0 FROM n",
+        f"{all} INSERT INTO blob_inline (digest, data) SELECT digest('config ' || i), bytes('12345678901234567890') FROM n",
+        f"""{all} INSERT INTO repo_blob (repo_id, digest, size, lease_until)
+            SELECT 1, digest('config ' || i), 20, 0 FROM n ORDER BY i""",
+        f"""{all} INSERT INTO manifest (repo_id, digest, media_type_id, created_at, keep_until, payload)
+            SELECT 1, digest('manifest ' || i), 1, 0, 0, bytes('{"x" * 500}') FROM n ORDER BY i""",
+        f"{all} INSERT INTO manifest_blob (manifest_id, link_id) SELECT i, 1 FROM n UNION ALL SELECT i, i + 1 FROM n",
+        f"{all} INSERT INTO tag (repo_id, name, manifest_id, updated_at) SELECT 1, 't' || i, i, 0 FROM n",
+    )
+    os.sync()
 
 
-def growth(sizes, deletions):
+def delete(server, ids):
+    """Milliseconds that the deletion of each takes."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port)
+    start = time.monotonic()
+    for id in ids:
+        connection.request("DELETE", f"/v2/full/manifests/sha256:{sha256(f'manifest {id}').hex()}")
+        answer = connection.getresponse()
+        answer.read()
+        if answer.status != 202:
+            raise SystemExit(f"DELETE answered {answer.status}")
+    return (time.monotonic() - start) / len(ids) * 1000
+
+
+def collect(store, times=1):
+    """Milliseconds of as many runs of the collector, a second and a half apart: what one releases is due for the next."""
+    spent = 0.0
+    for _ in range(times):
+        time.sleep(1.5)
+        start = time.monotonic()
+        store.strata("gc", "run", **SHORT)
+        spent += (time.monotonic() - start) * 1000
+    return spent
+
+
+def measured(store, size, count):
+    """Milliseconds of a deletion, of a check and of reclaiming a manifest."""
+    fill(store, size)
+    stride = size // count
+    some = [[i * stride + first for i in range(count)] for first in (1, 2)]
+    with store.serve(**{"gc.enabled": "false"}) as server:
+        # Others first: a registry that runs has the upper pages of its indexes in memory.
+        delete(server, [i * stride + 3 for i in range(count // 4)])
+        deletion = delete(server, some[0])
+    collect(store, 5)
+    nothing = statistics.median(collect(store) for _ in range(3))  # a run that finds nothing: starting the program
+    # As many steps as there are manifests to reclaim: a step looks at a row once, however many of its hints name it.
+    store.run(f"{numbers(count * 20)} INSERT INTO gc_hint (kind, due_at, ref) SELECT 2, 0, 1 FROM n")
+    check = collect(store) - nothing
+    condemned = f"id % {stride} = {2 % stride} AND id <= {some[1][-1]}"
+    store.run(
+        f"DELETE FROM tag WHERE manifest_id IN (SELECT id FROM manifest WHERE {condemned})",
+        f"INSERT INTO gc_hint (kind, due_at, ref, reason, since) SELECT 4, 0, id, 'a rule', 1 FROM manifest WHERE {condemned}",
+    )
+    reclaiming = collect(store, 3) - 3 * nothing
+    left = store.one("SELECT count(*) FROM blob")
+    if left != 1 + size - 2 * count - count // 4:
+        raise SystemExit(f"{left} blobs are left")
+    return deletion, check / count, reclaiming / count
+
+
+def growth(make_store, sizes, count):
     rows = []
     for size in sizes:
-        with Folder() as folder:
-            print(f"filling {size:,} manifests", flush=True)
-            fill(folder, size)
-            with folder.sql() as database:
-                names = [row[0] for row in database.execute(
-                    "SELECT digest FROM manifest WHERE id % ? = 0 LIMIT ?", (max(1, size // deletions), deletions)
-                )]
-            with folder.serve({**SHORT, "gc.enabled": "false"}) as server:
-                connection = http.client.HTTPConnection("127.0.0.1", server.port)
-                start = time.monotonic()
-                for name in names:
-                    connection.request("DELETE", f"/v2/full/manifests/sha256:{name[1:].hex()}")
-                    answer = connection.getresponse()
-                    answer.read()
-                    if answer.status != 202:
-                        raise SystemExit(f"DELETE answered {answer.status}")
-                deleted = (time.monotonic() - start) / len(names) * 1000
-            options = [option for key, value in SHORT.items() for option in ("--set", f"{key}={value}")]
-            spent = 0.0
-            # Links first; a second later the blobs that they let go of.
-            for _ in range(3):
-                time.sleep(1.5)
-                start = time.monotonic()
-                subprocess.run(
-                    [STRATA, "gc", "run", "--data", folder.path, *options], check=True, stdout=subprocess.DEVNULL
-                )
-                spent += time.monotonic() - start
-            start = time.monotonic()
-            subprocess.run([STRATA, "gc", "run", "--data", folder.path, *options], check=True, stdout=subprocess.DEVNULL)
-            spent -= 3 * (time.monotonic() - start)  # of a run that finds nothing: starting the program
-            left = folder.one("SELECT count(*) FROM blob")
-            if left != 1 + size - len(names):
-                raise SystemExit(f"{left} blobs are left")
-            rows.append([f"{size:,}", f"{deleted:.2f} ms", f"{spent / len(names) * 1000:.2f} ms"])
-            print(" | ".join(rows[-1]), flush=True)
-    return [table(["manifests that list the layer", "DELETE of a manifest", "reclaiming what it let go of"], rows)]
+        with make_store() as store:
+            rows.append([f"{size:,}", *(f"{milliseconds:.2f} ms" for milliseconds in measured(store, size, count))])
+        print(" | ".join(rows[-1]), flush=True)
+    head = ["manifests that list the layer", "DELETE of a manifest", "check of the layer",
+            "reclaiming a manifest, its link and its blob"]
+    return table(head, rows)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--engines", default="sqlite,postgres")
+    parser.add_argument("--parts", default="undisturbed,growth")
     parser.add_argument("--backlog", type=int, default=1_000_000, help="blobs")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=5, help="of each step")
+    parser.add_argument("--seconds", type=int, default=4, help="of each step")
     parser.add_argument("--growth", default="10000,100000,1000000", help="numbers of manifests")
-    parser.add_argument("--deletions", type=int, default=500)
+    parser.add_argument("--deletions", type=int, default=2000)
     parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
     options = parser.parse_args()
-    lines = [f"Measured {time.strftime('%Y-%m-%d', time.gmtime())} on {os.cpu_count()} cores that Strata and the load share."]
-    lines += ["", *undisturbed(options.backlog, options.rounds, options.seconds), ""]
-    lines += growth([int(size) for size in options.growth.split(",")], options.deletions)
-    text = "\n".join(lines)
-    print(text)
-    if options.write:
-        replace("collection", text)
+    with contextlib.ExitStack() as stack:
+        makers = {"sqlite": Sqlite}
+        if "postgres" in options.engines:
+            settings = ("max_wal_size = 8GB", "checkpoint_timeout = 30min", "shared_buffers = 1GB", "work_mem = 64MB")
+            server = stack.enter_context(Postgres(settings))
+            makers["postgres"] = lambda: PostgreSQL(server)
+        for engine in options.engines.split(","):
+            for part in options.parts.split(","):
+                if part == "undisturbed":
+                    with makers[engine]() as store:
+                        text = undisturbed(store, options.backlog, options.rounds, options.seconds)
+                else:
+                    text = growth(makers[engine], [int(size) for size in options.growth.split(",")], options.deletions)
+                text = f"{MACHINE}\n\n{text}"
+                print(text)
+                if options.write:
+                    replace(f"collection {part} {engine}", text)
 
 
 if __name__ == "__main__":

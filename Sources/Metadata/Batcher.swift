@@ -15,7 +15,7 @@ final class Batcher<Item: Sendable, Outcome: Sendable>: Sendable {
         var begun = ContinuousClock.now
     }
 
-    private let patience: Duration
+    private let patience: Duration?
     private let perform: Perform
     private let pending = Mutex(Pending())
 
@@ -23,9 +23,9 @@ final class Batcher<Item: Sendable, Outcome: Sendable>: Sendable {
     static var limit: Int { 64 }
 
     /// - Parameters:
-    ///   - patience: after so long, who comes next does not wait for the batches under way.
+    ///   - patience: after so long, who comes next does not wait for the batches under way; nil for however long it takes.
     ///   - perform: answers for each item, in their order; what it throws is the answer for all.
-    init(patience: Duration, _ perform: @escaping Perform) { (self.patience, self.perform) = (patience, perform) }
+    init(patience: Duration?, _ perform: @escaping Perform) { (self.patience, self.perform) = (patience, perform) }
 
     func submit(_ item: Item) async throws -> Outcome {
         try await withCheckedThrowingContinuation { continuation in
@@ -57,7 +57,8 @@ final class Batcher<Item: Sendable, Outcome: Sendable>: Sendable {
     /// - Returns: the batch that begins now; nil if none does.
     private func begin(_ pending: inout Pending) -> [(Item, CheckedContinuation<Outcome, any Error>)]? {
         let waits = pending.underWay > 0 && pending.items.count < Self.limit
-        guard !pending.items.isEmpty, !waits || pending.begun + patience <= .now else { return nil }
+        let isSlow = patience.map { pending.begun + $0 <= .now } ?? false
+        guard !pending.items.isEmpty, !waits || isSlow else { return nil }
         pending.underWay += 1
         pending.begun = .now
         let batch = Array(pending.items.prefix(Self.limit))

@@ -46,8 +46,7 @@ extension MetadataStore {
         _ promises: Promises,
         _ committed: @escaping @Sendable (Int) -> Void
     ) -> UploadBatcher {
-        // Many times what a commit takes.
-        UploadBatcher(patience: .milliseconds(100)) { uploads in
+        UploadBatcher(patience: database.dialect.patience) { uploads in
             let outcomes = try await database.write { db in try db.commit(uploads, promises) }
             committed(uploads.count)
             return outcomes

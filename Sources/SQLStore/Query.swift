@@ -143,13 +143,7 @@ extension Query {
             case .numbered(let words, let numbered): (sql, values) = (sql + words, numbered)
             case .list(_, let items):
                 sql += "IN "
-                guard let last = items.last else {
-                    sql += "(NULL)"
-                    continue
-                }
-                var size = 1
-                while size < items.count { size *= 2 }
-                bind(items + Array(repeating: last, count: size - items.count))
+                if items.isEmpty { sql += "(NULL)" } else { bind(Self.padded(items)) }
             case .rows(let rows):
                 for (index, row) in rows.enumerated() {
                     sql += index == 0 ? "VALUES " : ","
@@ -158,6 +152,12 @@ extension Query {
             }
         }
         return (sql, values)
+    }
+
+    static func padded(_ items: [SQLValue]) -> [SQLValue] {
+        var size = 1
+        while size < items.count { size *= 2 }
+        return items + items.suffix(1).flatMap { Array(repeating: $0, count: size - items.count) }
     }
 }
 

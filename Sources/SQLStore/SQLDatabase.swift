@@ -135,6 +135,8 @@ package struct SQLDialect: Sendable {
     package let indexes: Query?
     /// Finds the server's line of history, which changes with a failover; nil where there can be none.
     package let epoch: Query?
+    /// How long a transaction may keep those waiting that could share the next one; nil where they had to wait anyway.
+    package let patience: Duration?
     /// Most rows that a transaction in the background changes. Where there is one writer, pushes wait for it.
     package let backgroundRows: Int
 }

@@ -74,6 +74,8 @@ package final class PostgresDatabase: SQLDatabase {
             WHERE c.relnamespace = current_schema()::regnamespace AND i.indisvalid ORDER BY c.relname, a.attnum
             """,
         epoch: "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)",
+        // Many times what a commit takes; locks may be waited for much longer.
+        patience: .milliseconds(100),
         backgroundRows: 128
     )
 

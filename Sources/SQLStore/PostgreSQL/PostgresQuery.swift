@@ -1,13 +1,17 @@
 import CPostgreSQL
 
 /// A query in the words of PostgreSQL, and its values in the protocol's binary form, all in one piece of memory. A list is
-/// one value, an array, and so is each column of rows: the statement is the same for any number of them.
+/// one value, an array, unless it is short, and so is each column of rows: the statement is the same for any number of them.
 struct PostgresQuery {
     private(set) var sql = ""
     private(set) var types: [Oid] = []
     private var bytes: [UInt8] = []
     /// Where each value ends in the bytes, and whether it is null.
     private var ends: [(Int, isNull: Bool)] = []
+
+    /// A plan for any array is made for ten values. One for fewer seems cheaper to the server, which then plans each time.
+    /// Source: [PostgreSQL 15, estimate_array_length](https://github.com/postgres/postgres/blob/REL_15_STABLE/src/backend/utils/adt/selfuncs.c).
+    private static let shortList = 8
 
     init(_ query: Query) {
         for part in query.parts {
@@ -19,6 +23,12 @@ struct PostgresQuery {
             case .numbered(let words, let values):
                 sql += words
                 for value in values { bind(value) }
+            case .list(_, let items) where (1...Self.shortList).contains(items.count):
+                for (index, item) in Query.padded(items).enumerated() {
+                    bind(item)
+                    sql += index == 0 ? "IN ($\(types.count)" : ",$\(types.count)"
+                }
+                sql += ")"
             case .list(let kind, let items):
                 bind(items, of: kind)
                 sql += "= ANY ($\(types.count))"

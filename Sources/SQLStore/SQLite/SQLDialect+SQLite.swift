@@ -16,6 +16,7 @@ extension SQLDialect {
         search: "SEARCH ",
         indexes: nil,
         epoch: nil,
+        patience: nil,
         backgroundRows: 20
     )
 }
