@@ -34,6 +34,8 @@ extension MetadataStore {
             let done =
                 hints.filter { hint in !ruled.contains { $0.int(0) == hint.int(0) } } + [chosen].compactMap(\.self)
             try db.drop(hints: done.map { $0.int(0) })
+            // Should their repository be put back, nothing else would lead to them.
+            try db.hint(.manifest, try db.withoutRepository(done.map { $0.int(1) }), dueIn: window)
             var collected = Collected(hints: done.count)
             guard let chosen, let limit = rules[chosen.int(1)] else { return collected }
             collected += try db.collect(manifest: chosen.int(1), .manifest, limit.rule, since: nil, window) {
@@ -139,6 +141,16 @@ extension SQLTransaction {
             for row in rows { rules[row.int(0)] = limit }
         }
         return rules
+    }
+
+    /// Those of the manifests whose repository was deleted, and is not emptied yet.
+    fileprivate func withoutRepository(_ ids: [Int64]) throws -> [Int64] {
+        try inBatches(Set(ids).sorted()) {
+            """
+            SELECT m.id FROM manifest m LEFT JOIN repository r ON r.id = m.repo_id
+            WHERE m.id IN \(list: $0) AND r.id IS NULL ORDER BY m.id
+            """
+        }.map { $0.int(0) }
     }
 
     /// Lets indexes that list a manifest without knowing its row know it. Such an index was pushed at the same moment as the

@@ -386,6 +386,25 @@ struct CollectionTests {
         }
     }
 
+    @Test("looks at what a rule says of a repository that was put back, too", arguments: Engine.available)
+    func repositoryRestoredWithGarbage(_ engine: Engine) async throws {
+        try await with(engine, promises: .standard) { fixture in
+            for blob in ["config", "layer"] { _ = try await fixture.upload(blob, to: repository) }
+            try await fixture.push(try fixture.image("config", ["layer"]), nil, to: repository)
+            try await fixture.store.deleteRepository(repository)
+            // The collector comes to the manifest while it is in no repository.
+            try await fixture.database.write { try $0.run("UPDATE gc_hint SET due_at = 0 WHERE kind = 1") }
+            try await fixture.collect(untagged: 1)
+            try await fixture.store.restoreRepository(repository)
+            try await fixture.database.write { db in
+                try db.run("UPDATE manifest SET created_at = 0, keep_until = 0")
+                try db.run("UPDATE gc_hint SET due_at = 0 WHERE kind = 1")
+            }
+            try await fixture.collect(untagged: 1)
+            #expect(try await fixture.count("manifest") == 0)
+        }
+    }
+
     @Test("does not put a repository back that is being emptied", arguments: Engine.available)
     func repositoryHalfEmptied(_ engine: Engine) async throws {
         try await with(engine, promises: .standard) { fixture in
