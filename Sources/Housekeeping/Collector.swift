@@ -114,6 +114,7 @@ package struct Collector: Sendable {
     /// Deletes objects whose time in the trash is over, and then forgets their keys, all of them at once.
     private func deleteObjects() async throws -> Collected {
         let claimed = try await metadata.claimTrash(limit: metadata.collectedRows)
+        guard !claimed.isEmpty else { return Collected() }
         let deleted = DeletedObjects()
         try await forEach(try await metadata.confirm(claimed), atMost: Self.deletions) { object in
             let key = StorageKey(bytes: object.key)
