@@ -125,7 +125,7 @@ extension RegistryError {
     static func held(_ what: String, by hold: RetentionHold) -> RegistryError {
         RegistryError(
             .denied,
-            "There is a \(hold), so \(what); release the hold first.",
+            "There is \(hold.kind == .inUse ? "an" : "a") \(hold), so \(what); release the hold first.",
             detail: ["hold": "\(hold.kind.rawValue)", "subject": "\(hold.subject)"]
         )
     }

@@ -22,7 +22,8 @@ def test_a_held_manifest_and_its_tags_cannot_be_deleted_until_it_is_released(ser
     for refusal in refusals:
         assert refusal.status == 403 and refusal.codes == ["DENIED"]
         error = refusal.json()["errors"][0]
-        assert "runs in production" in error["message"] and error["detail"]["subject"] == digest
+        assert "There is an in-use hold" in error["message"] and "runs in production" in error["message"]
+        assert error["detail"]["subject"] == digest
     (manifest,) = api("GET", f"{API}/repositories/{repository}/-/explain/{digest}").json()["manifests"]
     assert manifest["holds"] == [f"in-use hold on {digest}: runs in production"]
     assert api("DELETE", f"{API}/repositories/{repository}/-/holds/{held['id']}").status == 204
