@@ -28,14 +28,14 @@ extension MetadataStore {
         let window = promises.window
         return try await collecting { db in
             let hints = try db.dueHints(.manifest, limit: limit)
-            let rules = try db.untaggedRules(ofManifests: hints.map { $0.int(1) })
+            let (rules, homeless) = try db.untaggedRules(ofManifests: hints.map { $0.int(1) })
             let ruled = hints.filter { rules[$0.int(1)] != nil }
             let chosen = ruled.first
             let done =
                 hints.filter { hint in !ruled.contains { $0.int(0) == hint.int(0) } } + [chosen].compactMap(\.self)
             try db.drop(hints: done.map { $0.int(0) })
             // Should their repository be put back, nothing else would lead to them.
-            try db.hint(.manifest, try db.withoutRepository(done.map { $0.int(1) }), dueIn: window)
+            try db.hint(.manifest, homeless, dueIn: window)
             var collected = Collected(hints: done.count)
             guard let chosen, let limit = rules[chosen.int(1)] else { return collected }
             collected += try db.collect(manifest: chosen.int(1), .manifest, limit.rule, since: nil, window) {
@@ -130,27 +130,25 @@ extension SQLTransaction {
     }
 
     /// What the policies say of manifests without a name in the repositories of these, where they say anything.
-    fileprivate func untaggedRules(ofManifests ids: [Int64]) throws -> [Int64: (age: Int64, rule: String)] {
+    ///
+    /// - Returns: that by manifest, and the manifests whose repository was deleted and is not emptied yet.
+    fileprivate func untaggedRules(
+        ofManifests ids: [Int64]
+    ) throws -> (rules: [Int64: (age: Int64, rule: String)], homeless: [Int64]) {
         let rows = try inBatches(Set(ids).sorted()) {
-            "SELECT m.id, r.name FROM manifest m JOIN repository r ON r.id = m.repo_id WHERE m.id IN \(list: $0)"
+            """
+            SELECT m.id, r.name FROM manifest m LEFT JOIN repository r ON r.id = m.repo_id WHERE m.id IN \(list: $0)
+            ORDER BY m.id
+            """
         }
         var rules: [Int64: (age: Int64, rule: String)] = [:]
-        for (name, rows) in Dictionary(grouping: rows, by: { $0.text(1) }) {
+        let housed = rows.filter { !$0.isNull(1) }
+        for (name, rows) in Dictionary(grouping: housed, by: { $0.text(1) }) {
             let policies = try policies(applyingTo: try RepositoryName(parsing: name))
             guard let limit = RetentionEvaluator(policies: policies, holds: []).untaggedLimit else { continue }
             for row in rows { rules[row.int(0)] = limit }
         }
-        return rules
-    }
-
-    /// Those of the manifests whose repository was deleted, and is not emptied yet.
-    fileprivate func withoutRepository(_ ids: [Int64]) throws -> [Int64] {
-        try inBatches(Set(ids).sorted()) {
-            """
-            SELECT m.id FROM manifest m LEFT JOIN repository r ON r.id = m.repo_id
-            WHERE m.id IN \(list: $0) AND r.id IS NULL ORDER BY m.id
-            """
-        }.map { $0.int(0) }
+        return (rules, rows.filter { $0.isNull(1) }.map { $0.int(0) })
     }
 
     /// Lets indexes that list a manifest without knowing its row know it. Such an index was pushed at the same moment as the
