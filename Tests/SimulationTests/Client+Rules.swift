@@ -38,11 +38,7 @@ extension Client {
         let outcome = try await attempt("policy of \(scope): \(decoded?.canonical ?? "none")") { node in
             try await node.metadata.setPolicy(decoded, of: scope)
         }
-        switch outcome {
-        case .done: witness.rules.policies[scope]?.end(change, [policy])
-        case .refused: witness.rules.policies[scope]?.end(change, change.before)
-        case .unknown: witness.rules.policies[scope]?.end(change, nil)
-        }
+        witness.rules.policies[scope]?.end(change, to: policy, outcome)
     }
 
     private func set(_ hold: SimulatedHold) async throws {
@@ -51,11 +47,7 @@ extension Client {
         let outcome = try await attempt("hold \(hold.repository) \(hold.kind) \(hold.subject)") { node in
             try await node.metadata.setHold(product, in: hold.repository)
         }
-        switch outcome {
-        case .done: witness.rules.holds[hold]?.end(change, [true])
-        case .refused: witness.rules.holds[hold]?.end(change, change.before)
-        case .unknown: witness.rules.holds[hold]?.end(change, nil)
-        }
+        witness.rules.holds[hold]?.end(change, to: true, outcome)
     }
 
     /// Releases one of the holds of a repository.
@@ -74,11 +66,7 @@ extension Client {
         let outcome = try await attempt("release \(repository) \(stored.hold)") { node in
             try await node.metadata.releaseHold(stored.id, in: repository)
         }
-        switch outcome {
-        case .done: witness.rules.holds[hold]?.end(change, [false])
-        case .refused: witness.rules.holds[hold]?.end(change, change.before)
-        case .unknown: witness.rules.holds[hold]?.end(change, nil)
-        }
+        witness.rules.holds[hold]?.end(change, to: false, outcome)
         return true
     }
 

@@ -7,6 +7,7 @@ import RegistryCore
 @testable import SQLStore
 
 /// Somebody who uses the registry, at any node, and tells the witness what they were told.
+// Unchecked: all tasks of a run share the one thread of its scheduler.
 struct Client: @unchecked Sendable {
     let world: World
     let content: Content

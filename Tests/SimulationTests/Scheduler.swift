@@ -5,6 +5,7 @@ import Foundation
 ///
 /// A task runs until it waits for its turn, which it does before everything that another one could notice: each
 /// transaction, each request to the object store, each wait. Whose turn is next is drawn.
+// Unchecked: all that is done with it is done on its own thread.
 final class Scheduler: @unchecked Sendable {
     /// Whatever is decided by chance.
     var chance: Chance

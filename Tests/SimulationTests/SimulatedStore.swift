@@ -4,6 +4,7 @@ import OCI
 import SQLStore
 
 /// What is in the object store, whoever put it there.
+// Unchecked: all tasks of a run share the one thread of its scheduler.
 final class SimulatedObjects: @unchecked Sendable {
     /// Which of the two stores it behaves like.
     enum Kind {

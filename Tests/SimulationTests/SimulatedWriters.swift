@@ -3,6 +3,7 @@ import NIOCore
 import OCI
 
 /// Writes a file in place.
+// Unchecked: all tasks of a run share the one thread of its scheduler.
 final class FileWriter: BlobWriter, @unchecked Sendable {
     private let store: SimulatedStore
     private let key: StorageKey
@@ -45,6 +46,7 @@ final class FileWriter: BlobWriter, @unchecked Sendable {
 }
 
 /// Sends parts, and what ends a request but not the object to a key of its own: as the writer to S3 does.
+// Unchecked: all tasks of a run share the one thread of its scheduler.
 final class PartsWriter: BlobWriter, @unchecked Sendable {
     private let store: SimulatedStore
     private let keys: KeySource

@@ -27,10 +27,15 @@ struct Belief<Value: Hashable> {
         return change
     }
 
-    /// - Parameter values: what may be so if nobody else did anything meanwhile; nil if that is not known.
-    mutating func end(_ change: Change, _ values: Set<Value>?) {
+    /// - Parameter value: what it was to be made.
+    mutating func end<Result>(_ change: Change, to value: Value, _ outcome: Client.Outcome<Result>) {
         underWay -= 1
-        if change.wasAlone, count == change.count, let values { possible = values }
+        guard change.wasAlone, count == change.count else { return }
+        switch outcome {
+        case .done: possible = [value]
+        case .refused: possible = change.before
+        case .unknown: break
+        }
     }
 }
 

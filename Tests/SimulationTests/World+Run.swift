@@ -62,34 +62,32 @@ extension World {
     }
 
     private func collect(at index: Int) async -> Bool {
-        while !isOver {
-            do {
-                let minute: Int64 = 60_000
-                let rest = scheduler.chance.hits(300) ? 5 * minute : 240 * minute
-                try await scheduler.turn(after: minute + scheduler.chance.upTo(rest))
-                guard try isAnythingDue else { continue }
-                log("node \(index) collects")
-                _ = try await nodes[index].collector.run()
-            } catch is Scheduler.Halted {
-                return false
-            } catch let error as SQLError {
-                if case .failed = error { witness.complain("the collector failed: \(error)") }
-            } catch {
-                continue  // the process has ended
-            }
+        await repeating("the collector") {
+            let minute: Int64 = 60_000
+            let rest = scheduler.chance.hits(300) ? 5 * minute : 240 * minute
+            try await scheduler.turn(after: minute + scheduler.chance.upTo(rest))
+            guard try isAnythingDue else { return }
+            log("node \(index) collects")
+            _ = try await nodes[index].collector.run()
         }
-        return false
     }
 
     private func applyRules(at index: Int) async -> Bool {
+        await repeating("the rules") {
+            try await scheduler.turn(after: scheduler.chance.upTo(24 * 3_600_000))
+            try await nodes[index].retention.runIfDue()
+        }
+    }
+
+    /// What a process does in the background, until the run is over.
+    private func repeating(_ what: String, _ round: () async throws -> Void) async -> Bool {
         while !isOver {
             do {
-                try await scheduler.turn(after: scheduler.chance.upTo(24 * 3_600_000))
-                try await nodes[index].retention.runIfDue()
+                try await round()
             } catch is Scheduler.Halted {
                 return false
             } catch let error as SQLError {
-                if case .failed = error { witness.complain("the rules failed: \(error)") }
+                if case .failed = error { witness.complain("\(what) failed: \(error)") }
             } catch {
                 continue  // the process has ended
             }

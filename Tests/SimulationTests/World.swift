@@ -8,6 +8,7 @@ import Telemetry
 @testable import Metadata
 
 /// A process of the registry. When it ends, all that it has in memory is lost, and nothing that it had begun goes on.
+// Unchecked: all tasks of a run share the one thread of its scheduler.
 final class SimulatedProcess: @unchecked Sendable {
     let world: World
     let node: Int
@@ -56,6 +57,7 @@ private struct SimulatedLog: LogHandler {
 }
 
 /// Everything in one run: two nodes, their database and object store, and the witness who watches.
+// Unchecked: all tasks of a run share the one thread of its scheduler.
 final class World: @unchecked Sendable {
     let plan: Plan
     let scheduler: Scheduler
