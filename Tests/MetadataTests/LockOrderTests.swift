@@ -25,13 +25,12 @@ struct LockOrderTests {
         for image in [one, other] { try await scene.push(image, nil) }
         try await scene.store.deleteManifest(one.digest, in: scene.repository)
         try await scene.hold(rows: "SELECT 1 FROM repo_blob WHERE id = 2 FOR UPDATE")
-        async let deletion = scene.store.deleteManifest(other.digest, in: scene.repository)
-        try await scene.observer.waitUntilBlocked(count: 1)
-        async let restored = scene.store.restore(.digest(one.digest), in: scene.repository)
-        try await scene.observer.waitUntilBlocked(count: 2)
-        try await scene.letGo()
-        _ = try await deletion
-        #expect(try await restored.manifests == [one.digest])
+        let (_, restored) = try await scene.inTurn {
+            try await scene.store.deleteManifest(other.digest, in: scene.repository)
+        } then: {
+            try await scene.store.restore(.digest(one.digest), in: scene.repository)
+        }
+        #expect(restored.manifests == [one.digest])
         #expect(try await scene.store.violations() == [])
         #expect(scene.retried.count == 0)
     }
@@ -53,13 +52,12 @@ struct LockOrderTests {
         try await scene.push(index, "index")
         let plan = try await scene.plan()
         try await scene.hold(rows: "SELECT 1 FROM manifest ORDER BY id LIMIT 1 FOR KEY SHARE")
-        async let run = scene.store.apply(plan, cause: "schedule")
-        try await scene.observer.waitUntilBlocked(count: 1)
-        async let push: Void = scene.push(index, nil)
-        try await scene.observer.waitUntilBlocked(count: 2)
-        try await scene.letGo()
-        #expect(try await run.tags == 2)
-        try await push
+        let (run, _) = try await scene.inTurn {
+            try await scene.store.apply(plan, cause: "schedule")
+        } then: {
+            try await scene.push(index, nil)
+        }
+        #expect(run.tags == 2)
         #expect(scene.retried.count == 0)
     }
 
@@ -74,13 +72,12 @@ struct LockOrderTests {
         try await scene.pull(["a", "b", "c"])
         let plan = try await scene.plan()
         try await scene.hold(rows: "SELECT 1 FROM pull_stat WHERE reference = 'b' FOR UPDATE")
-        async let run = scene.store.apply(plan, cause: "schedule")
-        try await scene.observer.waitUntilBlocked(count: 1)
-        async let pulls: Void = scene.pull(["a", "b", "c"])
-        try await scene.observer.waitUntilBlocked(count: 2)
-        try await scene.letGo()
-        #expect(try await run.tags == 3)
-        try await pulls
+        let (run, _) = try await scene.inTurn {
+            try await scene.store.apply(plan, cause: "schedule")
+        } then: {
+            try await scene.pull(["a", "b", "c"])
+        }
+        #expect(run.tags == 3)
         #expect(scene.retried.count == 0)
     }
 
@@ -93,13 +90,11 @@ struct LockOrderTests {
         let references = ["t", "u", "\(image.digest)"]
         try await scene.pull(references)
         try await scene.hold(rows: "SELECT 1 FROM pull_stat WHERE reference = 't' FOR UPDATE")
-        async let deletion = scene.store.deleteManifest(image.digest, in: scene.repository)
-        try await scene.observer.waitUntilBlocked(count: 1)
-        async let pulls: Void = scene.pull(references)
-        try await scene.observer.waitUntilBlocked(count: 2)
-        try await scene.letGo()
-        _ = try await deletion
-        try await pulls
+        _ = try await scene.inTurn {
+            try await scene.store.deleteManifest(image.digest, in: scene.repository)
+        } then: {
+            try await scene.pull(references)
+        }
         #expect(scene.retried.count == 0)
     }
 }

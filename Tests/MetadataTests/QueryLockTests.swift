@@ -133,6 +133,19 @@ struct QueryLockTests {
 
         func letGo() async throws { #expect(try await holder.run("COMMIT") == "COMMIT") }
 
+        /// Two transactions that meet: the second begins when the first waits for what is held, which is let go when both do.
+        func inTurn<First: Sendable, Second: Sendable>(
+            _ first: @escaping @Sendable () async throws -> First,
+            then second: @escaping @Sendable () async throws -> Second
+        ) async throws -> (First, Second) {
+            async let one = first()
+            try await observer.waitUntilBlocked(count: 1)
+            async let other = second()
+            try await observer.waitUntilBlocked(count: 2)
+            try await letGo()
+            return try await (one, other)
+        }
+
         /// The code that clients are told, or nil if all went well.
         func refusal(_ body: () async throws -> Void) async throws -> RegistryError.Code? {
             do {
@@ -152,13 +165,12 @@ struct QueryLockTests {
         try await scene.upload(["config", "layer"])
         let image = try scene.image("config", ["layer"])
         try await scene.hold("manifest")
-        async let push: Void = scene.push(image, "v1")
-        try await scene.observer.waitUntilBlocked(count: 1)
-        async let refusal = scene.refusal { try await scene.store.deleteBlob(layer, in: scene.repository) }
-        try await scene.observer.waitUntilBlocked(count: 2)
-        try await scene.letGo()
-        try await push
-        #expect(try await refusal == .unsupported)
+        let (_, refusal) = try await scene.inTurn {
+            try await scene.push(image, "v1")
+        } then: {
+            try await scene.refusal { try await scene.store.deleteBlob(layer, in: scene.repository) }
+        }
+        #expect(refusal == .unsupported)
         #expect(try await scene.store.violations() == [])
         #expect(scene.retried.count == 0)
     }
@@ -169,13 +181,12 @@ struct QueryLockTests {
         try await scene.upload(["config", "layer"])
         let image = try scene.image("config", ["layer"])
         try await scene.hold("gc_hint")
-        async let deletion: Void = scene.store.deleteBlob(layer, in: scene.repository)
-        try await scene.observer.waitUntilBlocked(count: 1)
-        async let refusal = scene.refusal { try await scene.push(image, "v1") }
-        try await scene.observer.waitUntilBlocked(count: 2)
-        try await scene.letGo()
-        try await deletion
-        #expect(try await refusal == .manifestBlobUnknown)
+        let (_, refusal) = try await scene.inTurn {
+            try await scene.store.deleteBlob(layer, in: scene.repository)
+        } then: {
+            try await scene.refusal { try await scene.push(image, "v1") }
+        }
+        #expect(refusal == .manifestBlobUnknown)
         #expect(try await scene.target("v1") == nil)
         #expect(try await scene.store.violations() == [])
     }
@@ -187,13 +198,11 @@ struct QueryLockTests {
         let image = try scene.image("config", ["layer"])
         try await scene.push(image, "v1")
         try await scene.hold("gc_hint")
-        async let deletion = scene.store.deleteManifest(image.digest, in: scene.repository)
-        try await scene.observer.waitUntilBlocked(count: 1)
-        async let push: Void = scene.push(image, "v2")
-        try await scene.observer.waitUntilBlocked(count: 2)
-        try await scene.letGo()
-        _ = try await deletion
-        try await push
+        _ = try await scene.inTurn {
+            try await scene.store.deleteManifest(image.digest, in: scene.repository)
+        } then: {
+            try await scene.push(image, "v2")
+        }
         #expect(try await scene.target("v1") == nil)
         #expect(try await scene.target("v2") == image.digest)
         #expect(try await scene.store.violations() == [])
@@ -206,13 +215,11 @@ struct QueryLockTests {
         let image = try scene.image("config", ["layer"])
         try await scene.push(image, "v1")
         try await scene.hold("tag")
-        async let push: Void = scene.push(image, "v2")
-        try await scene.observer.waitUntilBlocked(count: 1)
-        async let deletion = scene.store.deleteManifest(image.digest, in: scene.repository)
-        try await scene.observer.waitUntilBlocked(count: 2)
-        try await scene.letGo()
-        try await push
-        _ = try await deletion
+        _ = try await scene.inTurn {
+            try await scene.push(image, "v2")
+        } then: {
+            try await scene.store.deleteManifest(image.digest, in: scene.repository)
+        }
         #expect(try await scene.target("v1") == nil)
         #expect(try await scene.target("v2") == nil)
         #expect(try await scene.store.violations() == [])
@@ -225,13 +232,12 @@ struct QueryLockTests {
         try await scene.upload(["config", "layer"])
         try await scene.push(try scene.image("config", ["layer"]), "v1")
         try await scene.hold("gc_hint")
-        async let deletion = scene.store.deleteTag(try Tag(parsing: "v1"), in: scene.repository)
-        try await scene.observer.waitUntilBlocked(count: 1)
-        async let hold = scene.store.setHold(try Self.hold(on: "v*"), in: scene.repository)
-        try await scene.observer.waitUntilBlocked(count: 2)
-        try await scene.letGo()
-        _ = try await deletion
-        #expect(try await hold.hold.reason == "case 7")
+        let (_, hold) = try await scene.inTurn {
+            try await scene.store.deleteTag(try Tag(parsing: "v1"), in: scene.repository)
+        } then: {
+            try await scene.store.setHold(try Self.hold(on: "v*"), in: scene.repository)
+        }
+        #expect(hold.hold.reason == "case 7")
         #expect(try await scene.target("v1") == nil)
         #expect(scene.retried.count == 0)
     }
@@ -264,13 +270,12 @@ struct QueryLockTests {
         _ = try await scene.pushTwo()
         let plan = try await scene.plan()
         try await scene.hold("retention_hold")
-        async let setting = scene.store.setHold(try Self.hold(on: "v*"), in: scene.repository)
-        try await scene.observer.waitUntilBlocked(count: 1)
-        async let refusal = scene.refusal { _ = try await scene.store.apply(plan, cause: "schedule") }
-        try await scene.observer.waitUntilBlocked(count: 2)
-        try await scene.letGo()
-        _ = try await setting
-        #expect(try await refusal == .preconditionFailed)
+        let (_, refusal) = try await scene.inTurn {
+            try await scene.store.setHold(try Self.hold(on: "v*"), in: scene.repository)
+        } then: {
+            try await scene.refusal { _ = try await scene.store.apply(plan, cause: "schedule") }
+        }
+        #expect(refusal == .preconditionFailed)
         #expect(try await scene.target("v1") != nil)
         #expect(scene.retried.count == 0)
     }
@@ -282,15 +287,14 @@ struct QueryLockTests {
         let image = try scene.image("config", ["layer"])
         try await scene.push(image, "v1")
         try await scene.hold("gc_hint")
-        async let deletion = scene.store.deleteManifest(image.digest, in: scene.repository)
-        try await scene.observer.waitUntilBlocked(count: 1)
-        async let refusal = scene.refusal {
-            _ = try await scene.store.setHold(try Self.hold(on: "\(image.digest)"), in: scene.repository)
+        let (_, refusal) = try await scene.inTurn {
+            try await scene.store.deleteManifest(image.digest, in: scene.repository)
+        } then: {
+            try await scene.refusal {
+                _ = try await scene.store.setHold(try Self.hold(on: "\(image.digest)"), in: scene.repository)
+            }
         }
-        try await scene.observer.waitUntilBlocked(count: 2)
-        try await scene.letGo()
-        _ = try await deletion
-        #expect(try await refusal == .manifestUnknown)
+        #expect(refusal == .manifestUnknown)
         #expect(scene.retried.count == 0)
     }
 
@@ -299,13 +303,11 @@ struct QueryLockTests {
         let scene = try await Scene()
         let (_, new) = try await scene.pushTwo()
         try await scene.hold("gc_hint")
-        async let push: Void = scene.push(new, "v1")
-        try await scene.observer.waitUntilBlocked(count: 1)
-        async let setting = scene.store.setHold(try Self.hold(on: "v*"), in: scene.repository)
-        try await scene.observer.waitUntilBlocked(count: 2)
-        try await scene.letGo()
-        try await push
-        _ = try await setting
+        _ = try await scene.inTurn {
+            try await scene.push(new, "v1")
+        } then: {
+            try await scene.store.setHold(try Self.hold(on: "v*"), in: scene.repository)
+        }
         #expect(try await scene.target("v1") == new.digest)
         #expect(scene.retried.count == 0)
     }
@@ -315,13 +317,12 @@ struct QueryLockTests {
         let scene = try await Scene()
         let (old, new) = try await scene.pushTwo()
         try await scene.hold("retention_hold")
-        async let setting = scene.store.setHold(try Self.hold(on: "v*"), in: scene.repository)
-        try await scene.observer.waitUntilBlocked(count: 1)
-        async let refusal = scene.refusal { try await scene.push(new, "v1") }
-        try await scene.observer.waitUntilBlocked(count: 2)
-        try await scene.letGo()
-        _ = try await setting
-        #expect(try await refusal == .denied)
+        let (_, refusal) = try await scene.inTurn {
+            try await scene.store.setHold(try Self.hold(on: "v*"), in: scene.repository)
+        } then: {
+            try await scene.refusal { try await scene.push(new, "v1") }
+        }
+        #expect(refusal == .denied)
         #expect(try await scene.target("v1") == old.digest)
         #expect(scene.retried.count == 0)
     }
@@ -336,13 +337,13 @@ struct QueryLockTests {
         _ = try await scene.pushTwo()
         let plan = try await scene.plan()
         try await scene.hold("gc_hint")
-        async let run = scene.store.apply(plan, cause: "schedule")
-        try await scene.observer.waitUntilBlocked(count: 1)
-        async let setting = scene.store.setPolicy(try Self.keepAll(), of: .namespace("team"))
-        try await scene.observer.waitUntilBlocked(count: 2)
-        try await scene.letGo()
-        #expect(try await run.tags == 1)
-        #expect(try await setting.version == 1)
+        let (run, setting) = try await scene.inTurn {
+            try await scene.store.apply(plan, cause: "schedule")
+        } then: {
+            try await scene.store.setPolicy(try Self.keepAll(), of: .namespace("team"))
+        }
+        #expect(run.tags == 1)
+        #expect(setting.version == 1)
         #expect(scene.retried.count == 0)
     }
 
@@ -352,13 +353,12 @@ struct QueryLockTests {
         _ = try await scene.pushTwo()
         let plan = try await scene.plan()
         try await scene.hold("retention_policy")
-        async let setting = scene.store.setPolicy(try Self.keepAll(), of: .namespace("team"))
-        try await scene.observer.waitUntilBlocked(count: 1)
-        async let refusal = scene.refusal { _ = try await scene.store.apply(plan, cause: "schedule") }
-        try await scene.observer.waitUntilBlocked(count: 2)
-        try await scene.letGo()
-        _ = try await setting
-        #expect(try await refusal == .preconditionFailed)
+        let (_, refusal) = try await scene.inTurn {
+            try await scene.store.setPolicy(try Self.keepAll(), of: .namespace("team"))
+        } then: {
+            try await scene.refusal { _ = try await scene.store.apply(plan, cause: "schedule") }
+        }
+        #expect(refusal == .preconditionFailed)
         #expect(try await scene.target("v1") != nil)
         #expect(scene.retried.count == 0)
     }
@@ -377,13 +377,11 @@ struct QueryLockTests {
         // Both were pushed long ago, so that whoever lets go of one has to promise anew.
         #expect(try await scene.observer.run("UPDATE manifest SET keep_until = 0") == "UPDATE 2")
         try await scene.hold("tag")
-        async let push: Void = scene.push(new, "v1")
-        try await scene.observer.waitUntilBlocked(count: 1)
-        async let deletion = scene.store.deleteManifest(old.digest, in: scene.repository)
-        try await scene.observer.waitUntilBlocked(count: 2)
-        try await scene.letGo()
-        try await push
-        _ = try await deletion
+        _ = try await scene.inTurn {
+            try await scene.push(new, "v1")
+        } then: {
+            try await scene.store.deleteManifest(old.digest, in: scene.repository)
+        }
         #expect(try await scene.target("v1") == new.digest)
         #expect(try await scene.store.violations() == [])
         #expect(scene.retried.count == 0)
@@ -397,13 +395,11 @@ struct QueryLockTests {
         try await scene.push(image, "v1")
         #expect(try await scene.observer.run("UPDATE manifest SET keep_until = 0") == "UPDATE 1")
         try await scene.hold("tag")
-        async let push: Void = scene.push(image, "v1")
-        try await scene.observer.waitUntilBlocked(count: 1)
-        async let deletion = scene.store.deleteManifest(image.digest, in: scene.repository)
-        try await scene.observer.waitUntilBlocked(count: 2)
-        try await scene.letGo()
-        try await push
-        _ = try await deletion
+        _ = try await scene.inTurn {
+            try await scene.push(image, "v1")
+        } then: {
+            try await scene.store.deleteManifest(image.digest, in: scene.repository)
+        }
         #expect(try await scene.target("v1") == nil)
         #expect(try await scene.store.violations() == [])
         #expect(scene.retried.count == 0)
