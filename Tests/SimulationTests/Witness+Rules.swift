@@ -18,24 +18,42 @@ struct Belief<Value: Hashable> {
 
     init(_ value: Value) { possible = [value] }
 
-    /// Somebody is about to do what may make it so.
-    mutating func begin(_ value: Value) -> Change {
+    /// Somebody is about to do what may make it one of these.
+    mutating func begin(_ values: Set<Value>) -> Change {
         let change = Change(before: possible, count: count + 1, wasAlone: underWay == 0)
         underWay += 1
         count += 1
-        possible.insert(value)
+        possible.formUnion(values)
         return change
+    }
+
+    /// - Parameter values: what it may be now, as far as nobody else did anything to it meanwhile; nil if that is not known.
+    /// - Returns: whether nobody else did.
+    @discardableResult
+    mutating func end(_ change: Change, _ values: Set<Value>?) -> Bool {
+        underWay -= 1
+        let wasAlone = change.wasAlone && count == change.count
+        if wasAlone, let values { possible = values }
+        return wasAlone
     }
 
     /// - Parameter value: what it was to be made.
     mutating func end<Result>(_ change: Change, to value: Value, _ outcome: Client.Outcome<Result>) {
-        underWay -= 1
-        guard change.wasAlone, count == change.count else { return }
         switch outcome {
-        case .done: possible = [value]
-        case .refused: possible = change.before
-        case .unknown: break
+        case .done: end(change, [value])
+        case .refused: end(change, change.before)
+        case .unknown: end(change, nil)
         }
+    }
+
+    /// It was made so, whoever else was about to do something to it.
+    ///
+    /// - Returns: whether nobody was.
+    mutating func become(_ value: Value) -> Bool {
+        let wasAlone = underWay == 0
+        count += 1
+        possible = wasAlone ? [value] : possible.union([value])
+        return wasAlone
     }
 }
 
@@ -109,11 +127,11 @@ struct Rules {
 
 extension Witness {
     func begin(_ policy: SimulatedPolicy?, of scope: RetentionScope) -> Belief<SimulatedPolicy?>.Change {
-        rules.policies[scope, default: Belief(nil)].begin(policy)
+        rules.policies[scope, default: Belief(nil)].begin([policy])
     }
 
     func begin(_ hold: SimulatedHold, isSet: Bool) -> Belief<Bool>.Change {
-        rules.holds[hold, default: Belief(false)].begin(isSet)
+        rules.holds[hold, default: Belief(false)].begin([isSet])
     }
 
     /// Looks at what the last step did to tags, and judges it.

@@ -15,10 +15,9 @@ final class Witness {
     /// What somebody begins to do to a tag.
     struct Move {
         fileprivate let place: Place
+        fileprivate let change: Belief<Digest?>.Change
         /// What the tag may have named before.
-        let before: Set<Digest?>
-        fileprivate let count: Int
-        fileprivate let wasAlone: Bool
+        var before: Set<Digest?> { change.before }
     }
 
     /// When an operation began, for a promise that it may make.
@@ -37,9 +36,7 @@ final class Witness {
     }
 
     private struct Doubt {
-        var underWay = 0
-        var count = 0
-        var possible: Set<Digest?> = [nil]
+        var named = Belief<Digest?>(nil)
         var ever: Set<Digest> = []
         var deleted: (digest: Digest, at: Int64)?
     }
@@ -88,12 +85,8 @@ final class Witness {
     func begin(_ tag: Tag, in repository: RepositoryName, to values: Set<Digest?>) throws -> Move {
         let place = Place(repository: repository, tag: tag)
         var doubt = doubts[place] ?? Doubt()
-        let before = doubt.possible
-        let move = Move(place: place, before: before, count: doubt.count + 1, wasAlone: doubt.underWay == 0)
-        doubt.underWay += 1
-        doubt.count += 1
+        let move = Move(place: place, change: doubt.named.begin(values))
         doubt.deleted = nil
-        doubt.possible.formUnion(values)
         doubt.ever.formUnion(values.compactMap(\.self))
         try set(doubt, place)
         return move
@@ -105,9 +98,7 @@ final class Witness {
     @discardableResult
     func end(_ move: Move, _ values: Set<Digest?>?) throws -> Bool {
         var doubt = doubts[move.place] ?? Doubt()
-        doubt.underWay -= 1
-        let wasAlone = move.wasAlone && doubt.count == move.count
-        if wasAlone, let values { doubt.possible = values }
+        let wasAlone = doubt.named.end(move.change, values)
         try set(doubt, move.place)
         return wasAlone
     }
@@ -125,10 +116,7 @@ final class Witness {
     /// A rule deleted a tag, whoever else was about to do something to it.
     func wasDeletedByRule(_ place: Place, _ digest: Digest) throws {
         var doubt = doubts[place] ?? Doubt()
-        let wasAlone = doubt.underWay == 0
-        doubt.count += 1
-        doubt.possible = wasAlone ? [nil] : doubt.possible.union([nil])
-        doubt.deleted = wasAlone ? (digest, scheduler.now) : nil
+        doubt.deleted = doubt.named.become(nil) ? (digest, scheduler.now) : nil
         try set(doubt, place)
     }
 
@@ -138,7 +126,7 @@ final class Witness {
     }
 
     private func set(_ doubt: Doubt, _ place: Place) throws {
-        let isSame = doubts[place]?.possible == doubt.possible
+        let isSame = doubts[place]?.named.possible == doubt.named.possible
         doubts[place] = doubt
         if isSame { return }
         isDue = true
@@ -146,7 +134,7 @@ final class Witness {
             "DELETE FROM witness.possible WHERE repository = \(place.repository) AND tag = \(place.tag)",
             now: 0
         )
-        for value in doubt.possible {
+        for value in doubt.named.possible {
             try sql.rows(
                 """
                 INSERT INTO witness.possible (repository, tag, digest)
