@@ -15,7 +15,8 @@ final class Session: Sendable {
         connection = try PostgresConnection(
             settings.url,
             setup: "SET lock_timeout = '10s'; SET deadlock_timeout = '20ms'",
-            preparesStatements: false
+            preparesStatements: false,
+            clock: ServerClock()
         )
         process = try connection.script("SELECT pg_backend_pid()")
         threads.start()

@@ -6,7 +6,7 @@ final class PostgresConnection {
     private let handle: OpaquePointer
     private let preparesStatements: Bool
     private var prepared: [String: String] = [:]
-    private var clock = (server: Int64(0), here: Int64(0))
+    private let clock: ServerClock
     /// What a transaction's id is good for: the server's line of history, which is another one after a failover, and the
     /// last time that it started without its statistics, which it drops in a crash. After either, an id of ours that had
     /// not reached the disk may have been given again, to a transaction that is not ours.
@@ -14,7 +14,6 @@ final class PostgresConnection {
 
     /// Most statements kept prepared: the registry's are a few dozen, times the sizes of their lists.
     private static let maximumPrepared = 500
-    private static let maximumClockAge: Int64 = 60_000
 
     /// What holds where the connection string says nothing. A server that vanishes without a word, as a dead machine
     /// does, is given up within 25 s; the system's own limits are a quarter of an hour and more.
@@ -27,11 +26,13 @@ final class PostgresConnection {
     /// - Parameters:
     ///   - setup: run before anything else, such as time limits.
     ///   - preparesStatements: false behind a pooler that gives each transaction another server connection.
+    ///   - clock: is told of what the server says.
     /// - Throws: ``PostgresError``.
-    init(_ conninfo: String, setup: String, preparesStatements: Bool) throws {
+    init(_ conninfo: String, setup: String, preparesStatements: Bool, clock: ServerClock) throws {
         guard let handle = Self.connect(conninfo) else { throw PostgresError.connectionLost("out of memory") }
         self.handle = handle
         self.preparesStatements = preparesStatements
+        self.clock = clock
         guard PQstatus(handle) == CONNECTION_OK else { throw PostgresError.connectionLost(lastMessage) }
         PQsetNoticeProcessor(handle, { _, _ in }, nil)
         do {
@@ -84,28 +85,26 @@ final class PostgresConnection {
     /// Milliseconds since 1970 by the server's clock, which is asked at least once a minute.
     var now: Int64 {
         get throws {
-            if Self.uptime - clock.here > Self.maximumClockAge { try readClock() }
-            return clock.server + Self.uptime - clock.here
+            if let now = clock.now { return now }
+            return try readClock()
         }
     }
 
-    private func readClock() throws {
-        let askedAt = Self.uptime
-        let text = try script("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+    /// - Returns: milliseconds since 1970.
+    @discardableResult
+    private func readClock() throws -> Int64 {
+        let askedAt = ServerClock.uptime
+        let text = try script("SELECT \(Self.time)")
         guard let time = Int64(text) else { throw PostgresError(state: "XX000", message: "the clock says \(text)") }
-        set(clock: time, at: askedAt)
+        clock.heard(time, askedAt: askedAt)
+        return time / 1000
     }
 
-    /// - Parameters:
-    ///   - time: what the server's clock said.
-    ///   - uptime: when it was asked.
-    func set(clock time: Int64, at uptime: Int64) { clock = (time, uptime) }
+    /// What ``heard(_:askedAt:)`` takes.
+    static let time: StaticString = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
-    static var uptime: Int64 {
-        var time = timespec()
-        clock_gettime(CLOCK_BOOTTIME, &time)
-        return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
-    }
+    /// What the server said of its ``time``, when it was asked along with something else.
+    func heard(_ time: Int64, askedAt: Int64) { clock.heard(time, askedAt: askedAt) }
 
     // MARK: - Statements
 

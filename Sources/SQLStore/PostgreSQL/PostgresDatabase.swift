@@ -92,6 +92,7 @@ package final class PostgresDatabase: SQLDatabase {
     private let settings: Settings
     private let threads: NIOThreadPool
     private let pool = Mutex(Pool())
+    private let clock = ServerClock()
     private let observer: Observer?
     private let logger: Logger
 
@@ -222,7 +223,8 @@ package final class PostgresDatabase: SQLDatabase {
             setup: settings.setsLimits
                 ? "SET statement_timeout = '5s'; SET lock_timeout = '2s'; SET idle_in_transaction_session_timeout = '10s'"
                 : "",
-            preparesStatements: settings.preparesStatements
+            preparesStatements: settings.preparesStatements,
+            clock: clock
         )
     }
 

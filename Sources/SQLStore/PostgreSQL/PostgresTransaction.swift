@@ -81,7 +81,7 @@ final class PostgresTransaction: SQLTransaction {
             (begins ? [PostgresConnection.begin, Self.identification] : []) + sent.map(\.query)
             + (last.map { [$0] } ?? [])
         let first = begins ? 2 : 0
-        let sentAt = PostgresConnection.uptime
+        let sentAt = ServerClock.uptime
         try connection.run(queries) { index, result in
             if index < first {
                 if index == 1 { try identify(try Self.rows(of: result), sentAt: sentAt) }
@@ -95,13 +95,13 @@ final class PostgresTransaction: SQLTransaction {
     }
 
     private static let identification: Query =
-        "SELECT pg_current_xact_id()::text, (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+        "SELECT pg_current_xact_id()::text, \(word: PostgresConnection.time)"
 
     /// - Parameter sentAt: when it was asked for: the answer may have waited behind locks.
     private func identify(_ rows: [SQLRow], sentAt: Int64) throws {
         guard let row = rows.first else { throw PostgresError(state: "XX000", message: "a transaction without an id") }
         id = row.text(0)
-        connection.set(clock: row.int(1), at: sentAt)
+        connection.heard(row.int(1), askedAt: sentAt)
     }
 
     private static func rows(of result: OpaquePointer) throws -> [SQLRow] {
