@@ -5,7 +5,7 @@ DATA ?= ./strata-data
 LISTEN ?= 127.0.0.1:5000
 SEEDS ?= 10000
 
-.PHONY: help build test test-fast test-system test-long model simulate lint format fuzz torture bench bench-fleet bench-objects bench-collection run ci clean
+.PHONY: help build test test-fast test-system test-long model simulate lint format fuzz torture nightly bench bench-fleet bench-objects bench-collection run ci clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -54,6 +54,13 @@ fuzz: .build-tools/build-dependencies ## each parser for FUZZ_SECONDS seconds (3
 
 torture: build .build-tools/test-tools ## everything at once on both pairs of stores, MINUTES (10) each, while nodes are killed
 	cd Tests/System && MINUTES=$(or $(MINUTES),10) $(CURDIR)/$(TOOLS)/bin/python3 -m pytest -q -ra -n 2 --dist loadgroup test_torture.py
+
+# Ten nights run a million seeds, none of them twice.
+SEEDS_A_NIGHT ?= 100000
+nightly: ## what takes too long for every change: torture, and seeds that no night before has run
+	$(MAKE) torture
+	night=$$(( $$(date +%s) / 86400 )); \
+	$(MAKE) simulate SEEDS=$$(( night * $(SEEDS_A_NIGHT) + 1 ))-$$(( (night + 1) * $(SEEDS_A_NIGHT) ))
 
 bench: build .build-tools/test-tools ## measure beside docker-registry and nginx; replaces the tables in docs/benchmarks.md
 	python3 Benchmarks/run.py --write

@@ -18,7 +18,7 @@ struct ExplanationText {
         var reasons = found.tags.map { "the tag \($0) names it" }
         reasons += found.indexes.map { "the index \($0.digest) lists it\(path(of: $0))" }
         reasons += found.subject.map { ["it is about \($0)"] } ?? []
-        reasons += found.holds.map { "there is a \($0)" }
+        reasons += found.holds.map { "it is kept by the \($0)" }
         reasons.append("it is promised to clients until \(found.keepUntil.shownAsTime)")
         return ["The repository \(found.repository) has it as a manifest:"] + reasons.map { "  - \($0)" }
     }
