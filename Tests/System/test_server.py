@@ -179,7 +179,14 @@ def curl(server, folder, *options):
 @pytest.fixture
 def tls(tmp_path, fresh):
     certificate(tmp_path, "first")
-    return fresh(**{"tls.certificate": tmp_path / "cert.pem", "tls.key": tmp_path / "key.pem"}), tmp_path
+    settings = {"tls.certificate": tmp_path / "cert.pem", "tls.key": tmp_path / "key.pem", "http.idle-seconds": 5}
+    return fresh(**settings), tmp_path
+
+
+def test_connections_that_never_begin_tls_are_closed(tls):
+    server, _ = tls
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as silent:
+        assert silent.recv(1) == b""
 
 
 @pytest.mark.parametrize("option,version", [("--http1.1", "1.1"), ("--http2", "2")])
@@ -248,6 +255,25 @@ def test_uploads_over_the_limit_wait_and_none_is_refused(fresh):
             assert not waiting.done()
             assert server.request("GET", "/v2/").status == 200
             s.sendall(slow[500:])
+            assert s.recv(4096).startswith(b"HTTP/1.1 201")
+            assert waiting.result(timeout=30) == sha256(quick)
+
+
+def test_a_client_that_the_server_keeps_waiting_is_not_idle(fresh):
+    """One slot, held for longer than a connection may be idle by a slow client that is not idle either."""
+    server = fresh(**{"uploads.max-in-flight": 1, "http.idle-seconds": 2})
+    slow, quick = os.urandom(1000), os.urandom(1000)
+    opened = server.request("POST", "/v2/a/blobs/uploads/").headers["location"]
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as s:
+        s.sendall(f"PUT {opened}?digest={sha256(slow)} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n".encode())
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            while server.metric("strata_uploads_in_flight") < 1:
+                time.sleep(0.01)
+            waiting = pool.submit(server.push_blob, "b", quick)
+            for start in range(0, 1000, 100):
+                time.sleep(0.6)
+                assert not waiting.done()
+                s.sendall(slow[start:start + 100])
             assert s.recv(4096).startswith(b"HTTP/1.1 201")
             assert waiting.result(timeout=30) == sha256(quick)
 

@@ -33,7 +33,9 @@ final class RequestBody {
     /// The next bytes; nil at the end. Tells a client that waits for it to go ahead.
     ///
     /// - Throws: ``ClientGone`` if the client went away before the end.
-    func next() async throws -> ByteBuffer? {
+    func next() async throws -> ByteBuffer? { try await writer.turn.client { try await take() } }
+
+    private func take() async throws -> ByteBuffer? {
         guard !isAtEnd else { return nil }
         if mustContinue {
             mustContinue = false
@@ -92,7 +94,7 @@ final class RequestBody {
         guard !mustContinue else { return isAtEnd }
         while !isAtEnd, received - start <= ServerLimits.drainedBody {
             do {
-                _ = try await next()
+                _ = try await take()
             } catch is ClientGone {
                 return false
             }

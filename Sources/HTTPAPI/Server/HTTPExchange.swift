@@ -24,7 +24,8 @@ struct HTTPExchange {
             tracker.beginRequest(connection)
             var isDone = false
             defer { if !isDone { _ = tracker.endRequest(connection) } }
-            let response = await responder.respond(to: HTTPRequest(head: head, body: body, connection: connection))
+            let request = HTTPRequest(head: head, body: body, connection: connection)
+            let response = await writer.turn.server { await responder.respond(to: request) }
             let keepsAlive = head.isKeepAlive && body.canBeDrained && !tracker.isDraining
             do {
                 try await writer.write(response, to: head, keepsAlive: keepsAlive)

@@ -102,14 +102,16 @@ package struct HTTPServer: Sendable {
         tracker.add(channel)
         channel.closeFuture.whenComplete { [tracker] _ in tracker.remove(channel) }
         return channel.eventLoop.makeCompletedFuture {
+            let turn = Turn()
+            try channel.pipeline.syncOperations.addHandler(IdleCloser(after: limits.idle, turn))
             guard let certificates else {
-                return channel.eventLoop.makeSucceededFuture(try setUpHTTP1(channel))
+                return channel.eventLoop.makeSucceededFuture(try setUpHTTP1(channel, turn))
             }
             try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: certificates.context))
             let negotiation = NIOTypedApplicationProtocolNegotiationHandler<Connection> { result, channel in
                 channel.eventLoop.makeCompletedFuture {
-                    if case .negotiated("h2") = result { return try setUpHTTP2(channel) }
-                    return try setUpHTTP1(channel)
+                    if case .negotiated("h2") = result { return try setUpHTTP2(channel, turn) }
+                    return try setUpHTTP1(channel, turn)
                 }
             }
             try channel.pipeline.syncOperations.addHandler(negotiation)
@@ -117,19 +119,17 @@ package struct HTTPServer: Sendable {
         }
     }
 
-    private func setUpHTTP1(_ channel: any Channel) throws -> Connection {
+    private func setUpHTTP1(_ channel: any Channel, _ turn: Turn) throws -> Connection {
         var decoderLimits = NIOHTTPDecoderLimitConfiguration()
         decoderLimits.maxHeaderFieldSize = limits.headerBytes
         decoderLimits.maxHeaderListSize = limits.headerBytes
         let pipeline = channel.pipeline.syncOperations
-        try pipeline.addHandler(IdleCloser(after: limits.idle))
         try pipeline.addHandler(ByteToMessageHandler(HTTPRequestDecoder(limitConfiguration: decoderLimits)))
-        return .http1(try addReader(to: channel, .http1(sendsFiles: certificates == nil)))
+        return .http1(try addReader(to: channel, .http1(sendsFiles: certificates == nil), turn))
     }
 
-    private func setUpHTTP2(_ channel: any Channel) throws -> Connection {
+    private func setUpHTTP2(_ channel: any Channel, _ turn: Turn) throws -> Connection {
         let pipeline = channel.pipeline.syncOperations
-        try pipeline.addHandler(IdleCloser(after: limits.idle))
         // The windows let a stream receive 1 MiB before we must answer; the default of 64 KiB makes every upload wait.
         var configuration = NIOHTTP2Handler.Configuration()
         configuration.connection.initialSettings = [
@@ -145,19 +145,19 @@ package struct HTTPServer: Sendable {
         ) { stream in
             stream.eventLoop.makeCompletedFuture {
                 try stream.pipeline.syncOperations.addHandler(HTTP2FramePayloadToHTTP1ServerCodec())
-                return try addReader(to: stream, .http2)
+                return try addReader(to: stream, .http2, turn)
             }
         }
         return .http2(channel, multiplexer)
     }
 
-    private func addReader(to channel: any Channel, _ wire: ResponseWriter.Wire) throws -> Source {
+    private func addReader(to channel: any Channel, _ wire: ResponseWriter.Wire, _ turn: Turn) throws -> Source {
         let reader = RequestReader()
         try channel.pipeline.syncOperations.addHandler(reader)
         try channel.syncOptions?.setOption(.autoRead, value: false)
         return Source(
             reader: NIOLoopBound(reader, eventLoop: channel.eventLoop),
-            writer: ResponseWriter(channel: channel, wire: wire)
+            writer: ResponseWriter(channel: channel, wire: wire, turn: turn)
         )
     }
 

@@ -13,6 +13,7 @@ struct ResponseWriter: Sendable {
 
     let channel: any Channel
     let wire: Wire
+    let turn: Turn
 
     /// Tells a client that waits for it to send its body.
     func writeContinue() async throws {
@@ -34,7 +35,7 @@ struct ResponseWriter: Sendable {
             headers.add(name: "Content-Length", value: "\(response.body.count)")
         }
         let body = request.method == .HEAD ? .none : response.body
-        let pieces = try await Pieces(of: body, sendsFiles: sendsFiles)
+        let pieces = try await Pieces(of: body, sendsFiles: sendsFiles, turn)
         switch wire {
         case .http1:
             if !keepsAlive { headers.replaceOrAdd(name: "Connection", value: "close") }
@@ -110,25 +111,29 @@ struct BodyUnavailable: Error {
 /// An object that is read piece by piece, the first of which is there before the answer begins.
 private final class Pieces {
     private let reader: any ObjectReader
+    private let turn: Turn
     private var first: ByteBuffer?
 
     /// Nil for a body that is sent in another way.
-    init?(of body: HTTPResponse.Body, sendsFiles: Bool) async throws {
+    init?(of body: HTTPResponse.Body, sendsFiles: Bool, _ turn: Turn) async throws {
         guard case .object(let object, let range) = body else { return nil }
         if case .file = object, sendsFiles { return nil }
         reader = object.reader(range)
+        self.turn = turn
         do {
-            first = try await reader.next()
+            first = try await read()
         } catch {
             throw BodyUnavailable(cause: error)
         }
     }
 
     func next() async throws -> ByteBuffer? {
-        guard let piece = first else { return try await reader.next() }
+        guard let piece = first else { return try await read() }
         first = nil
         return piece
     }
+
+    private func read() async throws -> ByteBuffer? { try await turn.server { try await reader.next() } }
 }
 
 /// An answer's header would end early or begin another one: a defect, stopped before it splits a response.
