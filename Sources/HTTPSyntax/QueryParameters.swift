@@ -16,7 +16,8 @@ package struct QueryParameters {
     package func all(_ name: String) -> [String] { items.filter { $0.name == name }.map(\.value) }
 }
 
-/// Nil if a percent sign is not followed by two hexadecimal digits, or the bytes are not UTF-8.
+/// Nil if a percent sign is not followed by two hexadecimal digits, or the bytes are not UTF-8, or one of them is a zero,
+/// which PostgreSQL has no text with.
 package func percentDecoded(_ text: Substring, plusIsSpace: Bool) -> String? {
     let isPlain = text.utf8.withContiguousStorageIfAvailable {
         !$0.contains(UInt8(ascii: "%")) && !$0.contains(UInt8(ascii: "+"))
@@ -35,7 +36,7 @@ package func percentDecoded(_ text: Substring, plusIsSpace: Bool) -> String? {
         default: bytes.append(byte)
         }
     }
-    return String(validating: bytes, as: UTF8.self)
+    return bytes.contains(0) ? nil : String(validating: bytes, as: UTF8.self)
 }
 
 /// All but RFC 3986's unreserved characters as `%XX`, so that the text can be a query's value.

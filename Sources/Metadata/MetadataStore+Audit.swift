@@ -95,32 +95,27 @@ extension MetadataStore {
         }
     }
 
-    /// Lets a collector look at what it would else never look at. Harmless where nothing was forgotten.
+    /// Lets a collector look at what it would else never look at. Harmless where nothing was forgotten. Goes through the
+    /// tables step by step, and writes only what it found: pushes go on meanwhile.
     ///
     /// - Returns: how many links and blobs these are.
     package func hintForgotten() async throws -> Int {
-        try await database.write { db in
-            try db.run(
-                """
-                INSERT INTO gc_hint (kind, due_at, ref)
-                SELECT \(HintKind.link.rawValue), l.lease_until, l.id FROM repo_blob l
-                LEFT JOIN manifest_blob e ON e.link_id = l.id
-                LEFT JOIN gc_hint h ON h.kind = \(HintKind.link.rawValue) AND h.ref = l.id
-                WHERE e.link_id IS NULL AND h.id IS NULL
-                """
-            )
-            let links = db.changes
-            try db.run(
-                """
-                INSERT INTO gc_hint (kind, due_at, digest)
-                SELECT \(HintKind.blob.rawValue), \(db.now), b.digest FROM blob b
-                LEFT JOIN repo_blob l ON l.digest = b.digest
-                LEFT JOIN gc_hint h ON h.kind = \(HintKind.blob.rawValue) AND h.digest = b.digest
-                WHERE l.id IS NULL AND h.id IS NULL
-                """
-            )
-            return links + db.changes
+        var found = 0
+        var link: Int64? = 0
+        while let last = link {
+            let page = try await database.read { try $0.forgottenLinks(after: last) }
+            link = page.last
+            found += page.found.count
+            if !page.found.isEmpty { try await database.write { try $0.hint(.link, page.found, dueIn: 0) } }
         }
+        var blob: [UInt8]? = []
+        while let last = blob {
+            let page = try await database.read { try $0.forgottenBlobs(after: last) }
+            blob = page.last
+            found += page.found.count
+            if !page.found.isEmpty { try await database.write { try $0.hint(blobs: page.found, dueIn: 0) } }
+        }
+        return found
     }
 
     private struct Invariant: Sendable {
@@ -207,4 +202,43 @@ extension MetadataStore {
                 """
         ),
     ]
+}
+
+/// Rows that are looked at in one step of an audit.
+private let auditedRows: Int64 = 2000
+
+extension SQLTransaction {
+    /// Links that no manifest uses and no hint leads to. A collector that has one of them in hand makes no difference:
+    /// it will be looked at once more.
+    ///
+    /// - Returns: those of the next rows, and the last of the rows; nil if there are no more.
+    fileprivate func forgottenLinks(after last: Int64) throws -> (found: [Int64], last: Int64?) {
+        let end = try run("SELECT id FROM repo_blob WHERE id > \(last) ORDER BY id LIMIT \(auditedRows)").last?.int(0)
+        let unused = try run(
+            """
+            SELECT l.id FROM repo_blob l LEFT JOIN manifest_blob e ON e.link_id = l.id
+            WHERE l.id > \(last) AND l.id <= \(end ?? last) AND e.link_id IS NULL
+            """
+        ).map { $0.int(0) }
+        let hinted = try inBatches(unused) {
+            "SELECT ref FROM gc_hint WHERE kind = \(HintKind.link.rawValue) AND ref IN \(list: $0)"
+        }
+        return (Set(unused).subtracting(hinted.map { $0.int(0) }).sorted(), end)
+    }
+
+    /// Blobs that no repository has and no hint leads to, in the same way.
+    fileprivate func forgottenBlobs(after last: [UInt8]) throws -> (found: [Digest], last: [UInt8]?) {
+        let end = try run("SELECT digest FROM blob WHERE digest > \(last) ORDER BY digest LIMIT \(auditedRows)").last?
+            .bytes(0)
+        let unused = try run(
+            """
+            SELECT b.digest FROM blob b LEFT JOIN repo_blob l ON l.digest = b.digest
+            WHERE b.digest > \(last) AND b.digest <= \(end ?? last) AND l.id IS NULL
+            """
+        ).map { $0.digest(0) }
+        let hinted = try inBatches(unused) {
+            "SELECT digest FROM gc_hint WHERE kind = \(HintKind.blob.rawValue) AND digest IN \(list: $0)"
+        }
+        return (Set(unused).subtracting(hinted.map { $0.digest(0) }).sorted(), end)
+    }
 }

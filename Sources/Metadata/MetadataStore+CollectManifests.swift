@@ -21,27 +21,30 @@ extension MetadataStore {
     /// Looks at manifests that something let go of. One goes if the policies of its repository have a rule for such
     /// manifests, and is looked at again if it is too young for it.
     ///
-    /// At most one is removed in a transaction: two that share layers would else wait for each other.
+    /// At most one is locked and removed in a transaction: two that share layers would else wait for each other. What to
+    /// look at again, and what has another name, is seen without a lock: whoever takes that name leaves a hint, too.
     ///
     /// - Parameter limit: most hints that are worked off.
     package func collectReleasedManifests(limit: Int) async throws -> Collected {
         let window = promises.window
         return try await collecting { db in
             let hints = try db.dueHints(.manifest, limit: limit)
-            let (rules, homeless) = try db.untaggedRules(ofManifests: hints.map { $0.int(1) })
-            let ruled = hints.filter { rules[$0.int(1)] != nil }
-            let chosen = ruled.first
-            let done =
-                hints.filter { hint in !ruled.contains { $0.int(0) == hint.int(0) } } + [chosen].compactMap(\.self)
+            let released = try db.released(manifests: hints.map { $0.int(1) })
+            func due(_ rule: UntaggedRule) -> Int64 { rule.due(of: rule.createdAt, rule.keepUntil, window) }
+            let young = released.ruled.filter { due($0.value) > db.now }
+            let named = try db.named(manifests: released.ruled.keys.filter { young[$0] == nil }.sorted())
+            let old = hints.filter {
+                released.ruled[$0.int(1)] != nil && young[$0.int(1)] == nil && !named.contains($0.int(1))
+            }
+            let done = hints.filter { hint in !old.dropFirst().contains { $0.int(0) == hint.int(0) } }
             try db.drop(hints: done.map { $0.int(0) })
+            try db.hint(.manifest, young.sorted { $0.key < $1.key }.map { ($0.key, due($0.value)) })
             // Should their repository be put back, nothing else would lead to them.
-            try db.hint(.manifest, homeless, dueIn: window)
+            try db.hint(.manifest, released.homeless, dueIn: window)
             var collected = Collected(hints: done.count)
-            guard let chosen, let limit = rules[chosen.int(1)] else { return collected }
-            collected += try db.collect(manifest: chosen.int(1), .manifest, limit.rule, since: nil, window) {
-                manifest in
-                // Every promise and every name that it lost has put keep_until a window ahead, or further.
-                max(manifest.keepUntil, manifest.keepUntil - window + limit.age, manifest.createdAt + limit.age)
+            guard let chosen = old.first?.int(1), let rule = released.ruled[chosen] else { return collected }
+            collected += try db.collect(manifest: chosen, .manifest, rule.name, since: nil, window) {
+                rule.due(of: $0.createdAt, $0.keepUntil, window)
             }
             return collected
         }
@@ -60,6 +63,20 @@ extension MetadataStore {
             }
             return collected
         }
+    }
+}
+
+/// What the policies say of a manifest without a name, and what they go by, as it is without a lock.
+private struct UntaggedRule {
+    let name: String
+    /// Milliseconds.
+    let age: Int64
+    let createdAt: Int64
+    let keepUntil: Int64
+
+    /// When it may go. Every promise and every name that it lost has put the end of its promises a window ahead, or further.
+    func due(of createdAt: Int64, _ keepUntil: Int64, _ window: Int64) -> Int64 {
+        max(keepUntil, keepUntil - window + age, createdAt + age)
     }
 }
 
@@ -132,23 +149,43 @@ extension SQLTransaction {
     /// What the policies say of manifests without a name in the repositories of these, where they say anything.
     ///
     /// - Returns: that by manifest, and the manifests whose repository was deleted and is not emptied yet.
-    fileprivate func untaggedRules(
-        ofManifests ids: [Int64]
-    ) throws -> (rules: [Int64: (age: Int64, rule: String)], homeless: [Int64]) {
+    fileprivate func released(
+        manifests ids: [Int64]
+    ) throws -> (ruled: [Int64: UntaggedRule], homeless: [Int64]) {
         let rows = try inBatches(Set(ids).sorted()) {
             """
-            SELECT m.id, r.name FROM manifest m LEFT JOIN repository r ON r.id = m.repo_id WHERE m.id IN \(list: $0)
-            ORDER BY m.id
+            SELECT m.id, r.name, m.created_at, m.keep_until FROM manifest m LEFT JOIN repository r ON r.id = m.repo_id
+            WHERE m.id IN \(list: $0) ORDER BY m.id
             """
         }
-        var rules: [Int64: (age: Int64, rule: String)] = [:]
-        let housed = rows.filter { !$0.isNull(1) }
-        for (name, rows) in Dictionary(grouping: housed, by: { $0.text(1) }) {
-            let policies = try policies(applyingTo: try RepositoryName(parsing: name))
-            guard let limit = RetentionEvaluator(policies: policies, holds: []).untaggedLimit else { continue }
-            for row in rows { rules[row.int(0)] = limit }
+        let housed = try Dictionary(grouping: rows.filter { !$0.isNull(1) }) { try RepositoryName(parsing: $0.text(1)) }
+        let policies = try policies(applyingTo: Set(housed.keys))
+        var ruled: [Int64: UntaggedRule] = [:]
+        for (name, rows) in housed {
+            guard let policies = policies[name],
+                let limit = RetentionEvaluator(policies: policies, holds: []).untaggedLimit
+            else { continue }
+            for row in rows {
+                ruled[row.int(0)] = UntaggedRule(
+                    name: limit.rule,
+                    age: limit.age,
+                    createdAt: row.int(2),
+                    keepUntil: row.int(3)
+                )
+            }
         }
-        return (rules, rows.filter { $0.isNull(1) }.map { $0.int(0) })
+        return (ruled, rows.filter { $0.isNull(1) }.map { $0.int(0) })
+    }
+
+    /// Those of these manifests that a tag or an index names.
+    fileprivate func named(manifests ids: [Int64]) throws -> Set<Int64> {
+        let named = try inBatches(ids) {
+            """
+            SELECT manifest_id FROM tag WHERE manifest_id IN \(list: $0)
+            UNION SELECT child_id FROM manifest_child WHERE child_id IN \(list: $0)
+            """
+        }
+        return Set(named.map { $0.int(0) })
     }
 
     /// Lets indexes that list a manifest without knowing its row know it. Such an index was pushed at the same moment as the

@@ -45,10 +45,13 @@ extension MetadataStore {
     /// Forgets what was kept of deleted manifests and tags whose bytes are gone by now.
     package func forgetDeleted(limit: Int) async throws -> Collected {
         let rest = promises.blobDelay + promises.trash
+        // A rule takes a tag first, and the manifest once nothing is promised of it any more: the tag can be put back with it.
+        let manifest = max(promises.lease, promises.window)
         return try await database.write { db in
-            let end = db.now - rest
             var done = Collected()
-            for table in ["deleted_manifest", "deleted_tag"] as [StaticString] {
+            let tables: [(StaticString, Int64)] = [("deleted_manifest", rest), ("deleted_tag", manifest + rest)]
+            for (table, rest) in tables {
+                let end = db.now - rest
                 try db.run(
                     """
                     DELETE FROM \(word: table) WHERE id IN (

@@ -44,6 +44,30 @@ package struct DeletedRepository: Hashable, Sendable, Encodable {
     package let deletedAt: Int64
     /// It can be put back until then, unless there is a new one of its name.
     package let restorableUntil: Int64
+    package let key: Key
+
+    /// Where it stands in the list: by name, then in the order in which they were made.
+    package struct Key: Hashable, Sendable, CustomStringConvertible {
+        let name: String
+        let id: Int64
+
+        static let first = Key(name: "", id: 0)
+
+        package var description: String { "\(id):\(name)" }
+
+        private init(name: String, id: Int64) { (self.name, self.id) = (name, id) }
+
+        /// Nil if the text was not made by ``description``.
+        package init?(_ text: String) {
+            let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+            guard parts.count == 2, let id = Int64(parts[0]) else { return nil }
+            self.init(name: String(parts[1]), id: id)
+        }
+
+        fileprivate init(_ row: SQLRow) { self.init(name: row.text(0), id: row.int(4)) }
+    }
+
+    private enum CodingKeys: String, CodingKey { case name, createdAt, deletedAt, restorableUntil }
 }
 
 extension MetadataStore {
@@ -69,24 +93,24 @@ extension MetadataStore {
         }
     }
 
-    /// Deleted repositories that can be put back, after the name `last`, at most `limit`. Of several that had one name it is
-    /// the last that can be.
-    package func deletedRepositories(after last: String, limit: Int) async throws -> [DeletedRepository] {
-        try await database.read { db in
+    /// Deleted repositories that can be put back, after `last`, at most `limit`. Several may have had one name.
+    package func deletedRepositories(after last: DeletedRepository.Key?, limit: Int) async throws -> [DeletedRepository]
+    {
+        let last = last ?? .first
+        return try await database.read { db in
             try db.run(
                 """
-                SELECT d.name, d.created_at, d.deleted_at, d.restorable_until FROM deleted_repository d
-                WHERE d.name > \(last) AND d.restorable_until > \(db.now) AND NOT EXISTS (
-                    SELECT 1 FROM deleted_repository l
-                    WHERE l.name = d.name AND (l.deleted_at, l.id) > (d.deleted_at, d.id)
-                ) ORDER BY d.name LIMIT \(Int64(limit))
+                SELECT name, created_at, deleted_at, restorable_until, id FROM deleted_repository
+                WHERE (name, id) > (\(last.name), \(last.id)) AND restorable_until > \(db.now)
+                ORDER BY name, id LIMIT \(Int64(limit))
                 """
             ).map {
                 DeletedRepository(
                     name: $0.text(0),
                     createdAt: $0.int(1),
                     deletedAt: $0.int(2),
-                    restorableUntil: $0.int(3)
+                    restorableUntil: $0.int(3),
+                    key: .init($0)
                 )
             }
         }

@@ -8,7 +8,7 @@ package struct Explanation: Hashable, Sendable, Encodable {
     package var manifests: [LiveManifest] = []
     /// The blob of this digest, if there is one.
     package var blob: LiveBlob?
-    /// What is kept of deleted manifests and tags of this digest.
+    /// What is kept of deleted manifests and tags of this digest, and the deleted repositories that have it.
     package var deleted: [Deletion] = []
     /// Objects with the bytes of this digest that wait to be deleted: when that is due.
     package var trash: [Int64] = []
@@ -167,7 +167,22 @@ extension SQLTransaction {
             AND d.repo_id BETWEEN \(repos.lowerBound) AND \(repos.upperBound) ORDER BY t.id DESC LIMIT \(limit)
             """
         ).map { Explanation.Deletion($0, tag: $0.text(4)) }
-        return manifests + tags
+        return manifests + tags + (try deletedRepositories(holding: digest, in: repos))
+    }
+
+    /// The deleted repositories that can still be put back, and have it as a blob or a manifest.
+    private func deletedRepositories(holding digest: Digest, in repos: ClosedRange<Int64>) throws
+        -> [Explanation.Deletion]
+    {
+        try run(
+            """
+            SELECT name, deleted_at, restorable_until, 'with the whole repository' FROM deleted_repository
+            WHERE id BETWEEN \(repos.lowerBound) AND \(repos.upperBound) AND restorable_until > 0
+            AND (id IN (SELECT repo_id FROM repo_blob WHERE digest = \(digest))
+                OR EXISTS (SELECT 1 FROM manifest m WHERE m.repo_id = deleted_repository.id AND m.digest = \(digest)))
+            ORDER BY id DESC LIMIT \(limit)
+            """
+        ).map { Explanation.Deletion($0, tag: nil) }
     }
 
     private func tags(of manifest: Int64) throws -> [String] {

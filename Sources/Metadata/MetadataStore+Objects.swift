@@ -43,14 +43,14 @@ extension MetadataStore {
         try await database.read { db in try !db.run("SELECT 1 FROM blob_copy WHERE skey = \(key)").isEmpty }
     }
 
-    /// Manifests that list a blob, at most `limit`, by repository.
+    /// Some of the manifests that list a blob, at most `limit`: a common layer has millions.
     package func users(of digest: Digest, limit: Int) async throws -> [BlobUser] {
         try await database.read { db in
             try db.run(
                 """
                 SELECT r.name, m.digest FROM repo_blob l JOIN manifest_blob e ON e.link_id = l.id
                 JOIN manifest m ON m.id = e.manifest_id JOIN repository r ON r.id = l.repo_id
-                WHERE l.digest = \(digest) ORDER BY r.name, m.digest LIMIT \(Int64(limit))
+                WHERE l.digest = \(digest) LIMIT \(Int64(limit))
                 """
             ).map { BlobUser(repository: $0.text(0), manifest: $0.digest(1)) }
         }

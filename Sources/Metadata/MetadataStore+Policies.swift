@@ -106,16 +106,28 @@ extension PolicyVersion {
 extension SQLTransaction {
     /// The policies that together hold for a repository.
     func policies(applyingTo repository: RepositoryName) throws -> [ScopedPolicy] {
-        let scopes = RetentionScope.applying(to: repository).map { "\($0)" }
-        return try run(
+        try policies(applyingTo: [repository])[repository] ?? []
+    }
+
+    /// The same for several, asked for at once; a repository without any may be missing.
+    func policies(applyingTo repositories: Set<RepositoryName>) throws -> [RepositoryName: [ScopedPolicy]] {
+        let scopes = Set(repositories.flatMap { RetentionScope.applying(to: $0).map { "\($0)" } }).sorted()
+        let policies = try inBatches(scopes) {
             """
-            SELECT scope, version, created_at, document FROM retention_policy p WHERE scope IN \(list: scopes)
+            SELECT scope, version, created_at, document FROM retention_policy p WHERE scope IN \(list: $0)
             AND version = (SELECT max(version) FROM retention_policy n WHERE n.scope = p.scope)
             """
-        ).compactMap { row in
+        }.compactMap { row in
             let stored = try PolicyVersion(row)
             return stored.policy.map { ScopedPolicy(scope: stored.scope, version: stored.version, policy: $0) }
         }
+        guard !policies.isEmpty else { return [:] }
+        let byScope = Dictionary(policies.map { ("\($0.scope)", $0) }, uniquingKeysWith: { first, _ in first })
+        return Dictionary(
+            uniqueKeysWithValues: repositories.map { repository in
+                (repository, RetentionScope.applying(to: repository).compactMap { byScope["\($0)"] })
+            }
+        )
     }
 
     func immutability(of repository: RepositoryName) throws -> Immutability {

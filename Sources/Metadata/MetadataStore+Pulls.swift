@@ -20,20 +20,15 @@ extension MetadataStore {
                 "SELECT name, id FROM repository WHERE name IN \(list: $0)"
             }
             let ids = Dictionary(rows.map { ($0.text(0), $0.int(1)) }, uniquingKeysWith: { first, _ in first })
-            let pulls = counts.compactMap { pulled, count in
-                let kind = if case .tag = pulled.reference { 0 } else { 1 }
-                return ids[pulled.repository.text].map {
-                    (repo: $0, kind: kind, reference: "\(pulled.reference)", count: count)
-                }
+            let wanted = counts.compactMap { pulled, count in
+                ids[pulled.repository.text].map { PulledRow(repo: $0, pulled.reference, count) }
             }
-            // In one order, so that two nodes that write theirs down cannot wait for each other; tags before digests, as
-            // deletions forget them.
-            let sorted = pulls.sorted { ($0.repo, $0.kind, $0.reference) < ($1.repo, $1.kind, $1.reference) }
-            try db.inBatches(sorted) { some in
+            let pulls = try db.existing(wanted)
+            try db.inBatches(pulls) { some in
                 """
                 INSERT INTO pull_stat (repo_id, reference, pulls, last_at)
                 VALUES \(rows: some.map {
-                    [$0.repo.sqlValue, $0.reference.sqlValue, $0.count.sqlValue, db.now.sqlValue]
+                    [$0.repo.sqlValue, $0.text.sqlValue, $0.count.sqlValue, db.now.sqlValue]
                 })
                 ON CONFLICT (repo_id, reference)
                 DO UPDATE SET pulls = pull_stat.pulls + excluded.pulls, last_at = excluded.last_at
@@ -43,7 +38,39 @@ extension MetadataStore {
     }
 }
 
+private struct PulledRow {
+    let repo: Int64
+    let reference: Reference
+    let count: Int64
+
+    init(repo: Int64, _ reference: Reference, _ count: Int64) {
+        (self.repo, self.reference, self.count) = (repo, reference, count)
+    }
+
+    var text: String { "\(reference)" }
+    var isDigest: Bool { if case .digest = reference { true } else { false } }
+    var digest: Digest? { if case .digest(let digest) = reference { digest } else { nil } }
+    var tag: String? { if case .tag(let tag) = reference { tag.text } else { nil } }
+}
+
 extension SQLTransaction {
+    /// Those whose tag or manifest is there: what was deleted since it was pulled has lost its counts, and one of the same
+    /// name that comes later begins anew. In one order, so that two nodes that write theirs down cannot wait for each other.
+    fileprivate func existing(_ pulls: [PulledRow]) throws -> [PulledRow] {
+        try Dictionary(grouping: pulls, by: \.repo).sorted { $0.key < $1.key }.flatMap { repo, pulls in
+            let tags = try inBatches(pulls.compactMap(\.tag)) {
+                "SELECT name FROM tag WHERE repo_id = \(repo) AND name IN \(list: $0)"
+            }
+            let digests = try inBatches(pulls.compactMap(\.digest)) {
+                "SELECT digest FROM manifest WHERE repo_id = \(repo) AND digest IN \(list: $0)"
+            }
+            let found = Set(tags.map { $0.text(0) } + digests.map { "\($0.digest(0))" })
+            // Tags before digests, as deletions forget them.
+            let sorted = pulls.sorted { ($0.isDigest ? 1 : 0, $0.text) < ($1.isDigest ? 1 : 0, $1.text) }
+            return sorted.filter { found.contains($0.text) }
+        }
+    }
+
     /// One of the same name that comes later begins anew.
     func forgetPulls(of reference: String, in repo: Int64) throws {
         try run("DELETE FROM pull_stat WHERE repo_id = \(repo) AND reference = \(reference)")

@@ -29,18 +29,21 @@ extension MetadataStore {
 
     /// Puts a deleted repository back with all that it held.
     ///
+    /// - Parameter time: when it was deleted, if several of this name were; nil for the last of them.
     /// - Throws: ``RegistryError`` `.nameUnknown` if none of this name can be put back; `.preconditionFailed` if there is
     ///   another one of this name by now.
-    package func restoreRepository(_ name: RepositoryName) async throws {
+    package func restoreRepository(_ name: RepositoryName, deletedAt time: Int64? = nil) async throws {
         let givenIdentity = database.dialect.givenIdentity
         try await database.write { db in
             let rows = try db.run(
                 """
-                SELECT id, created_at FROM deleted_repository WHERE name = \(name) AND restorable_until > \(db.now)
+                SELECT id, created_at, deleted_at FROM deleted_repository
+                WHERE name = \(name) AND restorable_until > \(db.now)
+                AND deleted_at BETWEEN \(time ?? 0) AND \(time ?? .max)
                 ORDER BY deleted_at DESC, id DESC LIMIT 1 \(lock: .update)
                 """
             )
-            guard let row = rows.first else { throw RegistryError.nameUnknown(name) }
+            guard let row = rows.first else { throw RegistryError.notDeleted(name, time) }
             try db.run(
                 """
                 INSERT INTO repository (id, name, created_at) \(word: givenIdentity)
@@ -50,7 +53,11 @@ extension MetadataStore {
             guard db.changes == 1 else {
                 throw RegistryError(
                     .preconditionFailed,
-                    "There is a new repository \(name) by now; delete it before the old one is put back."
+                    """
+                    There is a new repository \(name) by now. Delete it, then put back the one that was deleted at \
+                    \(row.int(2)), by that time.
+                    """,
+                    detail: ["deletedAt": "\(row.int(2))"]
                 )
             }
             try db.run("DELETE FROM deleted_repository WHERE id = \(row.int(0))")
@@ -99,6 +106,15 @@ extension MetadataStore {
 }
 
 extension RegistryError {
+    fileprivate static func notDeleted(_ name: RepositoryName, _ time: Int64?) -> RegistryError {
+        let which = time.map { " that was deleted at \($0)" } ?? ""
+        return RegistryError(
+            .nameUnknown,
+            "No repository \(name)\(which) can be put back.",
+            detail: ["name": name.text]
+        )
+    }
+
     static func nameUnknown(_ name: RepositoryName) -> RegistryError {
         RegistryError(.nameUnknown, "There is no repository \(name).", detail: ["name": name.text])
     }

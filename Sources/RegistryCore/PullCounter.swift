@@ -12,6 +12,8 @@ package final class PullCounter: Sendable {
     private static let interval = Duration.seconds(60)
     /// Most different references, some 200 bytes each, that are counted in memory.
     private static let limit = 50_000
+    /// References that are written down in one transaction.
+    private static let step = 256
 
     package init(_ metadata: MetadataStore) { self.metadata = metadata }
 
@@ -25,18 +27,22 @@ package final class PullCounter: Sendable {
         }
     }
 
-    /// Writes down what was counted. What cannot be written now is kept for the next time.
+    /// Writes down what was counted, in steps that no push waits long for. What cannot be written now is kept for the next
+    /// time.
     package func flush() async throws {
         let taken = counts.withLock { counts in
             defer { counts = [:] }
-            return counts
+            return Array(counts)
         }
-        guard !taken.isEmpty else { return }
-        do {
-            try await metadata.addPulls(taken)
-        } catch {
-            counts.withLock { $0.merge(taken, uniquingKeysWith: +) }
-            throw error
+        for start in stride(from: 0, to: taken.count, by: Self.step) {
+            do {
+                let some = taken[start..<min(start + Self.step, taken.count)]
+                try await metadata.addPulls(Dictionary(uniqueKeysWithValues: some.map { ($0.key, $0.value) }))
+            } catch {
+                let rest = taken[start...].map { ($0.key, $0.value) }
+                counts.withLock { $0.merge(rest, uniquingKeysWith: +) }
+                throw error
+            }
         }
     }
 

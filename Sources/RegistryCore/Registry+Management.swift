@@ -26,16 +26,17 @@ extension Registry {
     }
 
     package func deletedRepositories(
-        after last: String,
+        after last: DeletedRepository.Key?,
         limit: Int,
         with grant: AdministrationGrant
     ) async throws -> Page<DeletedRepository> {
         Page(try await metadata.deletedRepositories(after: last, limit: limit + 1), limit: limit)
     }
 
+    /// - Parameter time: when it was deleted, in milliseconds since 1970; nil for the last of its name that was.
     /// - Throws: ``RegistryError`` `.nameUnknown`, `.preconditionFailed`.
-    package func restoreRepository(with grant: Grant<Administer>) async throws {
-        try await metadata.restoreRepository(grant.repository)
+    package func restoreRepository(deletedAt time: Int64?, with grant: Grant<Administer>) async throws {
+        try await metadata.restoreRepository(grant.repository, deletedAt: time)
     }
 
     package func tagEntries(after last: String, limit: Int, with grant: Grant<Pull>) async throws -> Page<TagEntry> {

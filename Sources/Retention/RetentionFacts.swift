@@ -77,7 +77,11 @@ package struct RetentionHold: Hashable, Sendable, CustomStringConvertible {
     /// Why a text is no reason; nil if it is one. Whoever is refused because of the hold gets to read it.
     package static func fault(ofReason text: String) -> String? {
         let most = 500
-        return (1...most).contains(text.unicodeScalars.count) ? nil : "Give a reason, of at most \(most) characters."
+        guard (1...most).contains(text.unicodeScalars.count) else {
+            return "Give a reason, of at most \(most) characters."
+        }
+        let isPrintable = text.unicodeScalars.allSatisfy { $0.properties.generalCategory != .control }
+        return isPrintable ? nil : "Give a reason of one line, without control characters."
     }
 
     package var description: String { "\(kind.rawValue) hold on \(subject): \(reason)" }

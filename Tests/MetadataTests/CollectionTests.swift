@@ -401,6 +401,53 @@ struct CollectionTests {
         }
     }
 
+    @Test(
+        "puts off in one step all manifests that are too young, and lets those be that have another name",
+        arguments: Engine.available
+    )
+    func manyReleased(_ engine: Engine) async throws {
+        try await with(engine) { fixture in
+            _ = try await fixture.upload("config", to: repository)
+            for number in 1...8 {
+                _ = try await fixture.upload("layer \(number)", to: repository)
+                let image = try fixture.image("config", ["layer \(number)"])
+                try await fixture.push(image, "latest", to: repository)
+                if number > 4 { try await fixture.push(image, "v\(number)", to: repository) }
+            }
+            try await fixture.setUntaggedRule(days: 1)
+            #expect(try await fixture.store.collectReleasedManifests(limit: 20).hints >= 7)
+            #expect(try await fixture.store.collectReleasedManifests(limit: 20).hints == 0, "all is done")
+            #expect(try await fixture.count("manifest") == 8)
+            try await fixture.database.write { db in
+                try db.run("UPDATE manifest SET created_at = 0, keep_until = 0")
+                try db.run("UPDATE gc_hint SET due_at = 0 WHERE kind = 1")
+            }
+            var steps = 0
+            while try await fixture.store.collectReleasedManifests(limit: 20).hints > 0 { steps += 1 }
+            #expect(try await fixture.count("manifest") == 4, "what is still tagged")
+            #expect(steps <= 4, "one for each manifest that goes")
+        }
+    }
+
+    @Test("finds what no hint leads to, and nothing else", arguments: Engine.available)
+    func audited(_ engine: Engine) async throws {
+        try await with(engine) { fixture in
+            for blob in ["config", "layer", "lost", "waits"] { _ = try await fixture.upload(blob, to: repository) }
+            try await fixture.push(try fixture.image("config", ["layer"]), "v1", to: repository)
+            let (lost, bare) = (Digest(hashing: Array("lost".utf8)), Digest(hashing: Array("bare".utf8)))
+            _ = try await fixture.upload("bare", to: other)
+            try await fixture.database.write { db in
+                try db.run("DELETE FROM gc_hint WHERE ref IN (SELECT id FROM repo_blob WHERE digest = \(lost))")
+                try db.run("DELETE FROM gc_hint WHERE ref IN (SELECT id FROM repo_blob WHERE digest = \(bare))")
+                try db.run("DELETE FROM repo_blob WHERE digest = \(bare)")
+            }
+            #expect(try await fixture.store.hintForgotten() == 2)
+            #expect(try await fixture.store.hintForgotten() == 0)
+            try await fixture.collect()
+            #expect(try await fixture.count("blob") == 2)
+        }
+    }
+
     @Test("ends abandoned uploads and gives their keys to whoever deletes them", arguments: Engine.available)
     func sessions(_ engine: Engine) async throws {
         let promises = Promises(lease: .zero, window: .zero, upload: .zero, blobDelay: .zero, trash: .zero)

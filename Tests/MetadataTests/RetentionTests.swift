@@ -140,7 +140,8 @@ struct RetentionTests {
             }
             #expect(counts == [5, 1], "and nothing of a repository that does not exist")
             try await images.store.deleteTag(try Tag(parsing: "a"), in: repository)
-            #expect(try await images.count("pull_stat") == 1)
+            try await images.store.addPulls([tag: 1])
+            #expect(try await images.count("pull_stat") == 1, "and nothing of a tag that is gone by now")
             try await images.store.deleteManifest(image.digest, in: repository)
             #expect(try await images.count("pull_stat") == 0)
         }

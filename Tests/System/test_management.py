@@ -101,12 +101,20 @@ def test_an_old_repository_does_not_come_back_over_a_new_one(server, api, reposi
     server.push_image(repository, "old")
     assert api("DELETE", f"{API}/repositories/{repository}").status == 200
     server.push_image(repository, "new")
-    assert api("POST", f"{API}/repositories/{repository}/-/restore", {}).status == 412
-    # Of two deleted ones of a name it is the last that comes back.
+    restore = f"{API}/repositories/{repository}/-/restore"
+    refused = api("POST", restore, {})
+    assert refused.status == 412
+    # Of two deleted ones of a name the last comes back, unless somebody says which.
     assert api("DELETE", f"{API}/repositories/{repository}").status == 200
-    assert len([i for i in pages(api, f"{API}/deleted-repositories") if i["name"] == repository]) == 1
-    assert api("POST", f"{API}/repositories/{repository}/-/restore", {}).status == 200
+    deleted = [i for i in pages(api, f"{API}/deleted-repositories?n=1") if i["name"] == repository]
+    assert len(deleted) == 2 and refused.json()["errors"][0]["detail"] == {"deletedAt": str(deleted[0]["deletedAt"])}
+    assert api("POST", restore, {}).status == 200
     assert [item["name"] for item in pages(api, f"{API}/repositories/{repository}/-/tags")] == ["new"]
+    assert api("DELETE", f"{API}/repositories/{repository}").status == 200
+    assert api("POST", restore, {"deletedAt": 1}).status == 404
+    assert api("POST", restore, {"deletedAt": 1, "reference": "v1"}).status == 400
+    assert api("POST", restore, {"deletedAt": deleted[0]["deletedAt"]}).status == 200
+    assert [item["name"] for item in pages(api, f"{API}/repositories/{repository}/-/tags")] == ["old"]
 
 
 def test_a_deleted_tag_and_a_deleted_manifest_come_back(server, api, repository):
@@ -150,8 +158,10 @@ def test_undelete_does_the_same_on_the_command_line(server, repository):
     assert server.request("GET", f"/v2/{repository}/manifests/v1").body == body
     assert strata(server, "undelete", "--list", repository) == ""
     assert server.request("DELETE", f"{API}/repositories/{repository}").status == 200
-    assert f"the repository {repository}, until" in strata(server, "undelete", "--list")
-    assert json.loads(strata(server, "undelete", "--json", repository)) == {"repository": repository}
+    listed = strata(server, "undelete", "--list").splitlines()
+    found = next(line for line in listed if line.startswith(f"the repository {repository}, deleted at "))
+    time = found.split()[5].rstrip(",")
+    assert json.loads(strata(server, "undelete", "--json", repository, "--deleted-at", time)) == {"repository": repository}
     assert server.request("GET", f"/v2/{repository}/manifests/v1").body == body
 
 
@@ -162,7 +172,7 @@ def test_undelete_does_the_same_on_the_command_line(server, repository):
         (("--list", "a", "b"), "at most"),
         (("UPPER",), "not a repository name"),
         (("a", "sha256:1"), "not a digest"),
-        (("no/such",), "There is no repository no/such"),
+        (("no/such",), "No repository no/such can be put back"),
     ],
 )
 def test_undelete_says_what_is_wrong(server, arguments, told):

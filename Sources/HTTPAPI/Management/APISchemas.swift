@@ -28,7 +28,7 @@ enum APISchemas {
             ["digest": digest, "deletedAt": time, "restorableUntil": time, "reason": text],
             optional: ["tag": text]
         ),
-        "Restoration": closed(object([:], optional: ["reference": reference])),
+        "Restoration": closed(object([:], optional: ["reference": reference, "deletedAt": time])),
         "Restored": object(["repository": name], optional: ["tags": list(text), "manifests": list(digest)]),
         "HoldRequest": closed(object(["subject": subject, "kind": kind, "reason": reason])),
         "Hold": object([

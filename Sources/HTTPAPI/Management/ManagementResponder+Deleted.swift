@@ -19,8 +19,11 @@ extension ManagementResponder {
         let body = try await call.body(Restoration.self)
         guard let text = body.reference else {
             let grant = try await call.grant(Administer.self)
-            try await registry.restoreRepository(with: grant)
+            try await registry.restoreRepository(deletedAt: body.deletedAt, with: grant)
             return HTTPResponse(.ok, json: RestorationAnswer(repository: grant.repository.text))
+        }
+        guard body.deletedAt == nil else {
+            throw RegistryError(.requestInvalid, "deletedAt says which repository, not which tag or manifest.")
         }
         let grant = try await call.grant(Delete.self)
         let restored = try await registry.restore(
@@ -39,8 +42,10 @@ extension ManagementResponder {
 
     private struct Restoration: JSONBody {
         let reference: String?
+        /// Milliseconds since 1970.
+        let deletedAt: Int64?
 
-        enum CodingKeys: String, CodingKey, CaseIterable { case reference }
+        enum CodingKeys: String, CodingKey, CaseIterable { case reference, deletedAt }
     }
 
     private struct RestorationAnswer: Encodable {

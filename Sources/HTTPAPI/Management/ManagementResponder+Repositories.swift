@@ -25,8 +25,10 @@ extension ManagementResponder {
     func deletedRepositories(_ call: ManagementCall) async throws -> HTTPResponse {
         let grant = try await call.grantAdministration()
         let limit = try call.limit()
-        let page = try await registry.deletedRepositories(after: call.last, limit: limit, with: grant)
-        return call.list(page, limit: limit, key: \.name)
+        let last = DeletedRepository.Key(call.last)
+        guard last != nil || call.last.isEmpty else { throw call.unknownPage }
+        let page = try await registry.deletedRepositories(after: last, limit: limit, with: grant)
+        return call.list(page, limit: limit, key: \.key.description)
     }
 }
 

@@ -197,7 +197,12 @@ private final class Write<Result: Sendable>: PendingWrite {
 extension SQLError {
     init(_ error: DatabaseError) {
         let reason = "\(error.extendedResultCode): \(error.message ?? "no message")"
-        self = error.resultCode == .SQLITE_FULL ? .storageFull(reason) : .failed(reason)
+        switch error.resultCode {
+        case .SQLITE_FULL: self = .storageFull(reason)
+        // Another process writes for longer than we wait, as a repair may.
+        case .SQLITE_BUSY: self = .unavailable(reason)
+        default: self = .failed(reason)
+        }
     }
 }
 

@@ -40,7 +40,7 @@ struct ExplanationText {
     }
 
     private static func deletion(_ found: Explanation.Deletion) -> String {
-        let subject = found.tag.map { "The tag \($0) that named it" } ?? "The manifest"
+        let subject = found.tag.map { "The tag \($0) that named it" } ?? "It"
         return "\(subject) was deleted from \(found.repository) at \(found.deletedAt.shownAsTime): \(found.reason). "
             + "It can be put back until \(found.restorableUntil.shownAsTime)."
     }

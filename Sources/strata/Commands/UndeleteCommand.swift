@@ -27,6 +27,9 @@ struct UndeleteCommand: AsyncParsableCommand {
     @Argument(help: "A tag or a digest; without one, the repository itself is put back.")
     var reference: String?
 
+    @Option(help: "Of several repositories of that name, the one that was deleted then, as --list says.")
+    var deletedAt: Int64?
+
     @Flag(help: "Change nothing: list what can be put back, in the repository or of repositories.")
     var list = false
 
@@ -37,6 +40,7 @@ struct UndeleteCommand: AsyncParsableCommand {
 
     func validate() throws {
         if list, reference != nil { throw ValidationError("--list is followed by a repository at most.") }
+        if deletedAt != nil, list || reference != nil { throw ValidationError("--deleted-at says which repository.") }
         if !list, repository == nil { throw ValidationError("Say which repository, or --list.") }
     }
 
@@ -72,7 +76,7 @@ struct UndeleteCommand: AsyncParsableCommand {
     }
 
     private func restore(_ name: RepositoryName, _ metadata: MetadataStore) async throws {
-        try await metadata.restoreRepository(name)
+        try await metadata.restoreRepository(name, deletedAt: deletedAt)
         if json { return try printJSON(Report(repository: name.text)) }
         print("put back the repository \(name)")
     }
@@ -94,17 +98,18 @@ struct UndeleteCommand: AsyncParsableCommand {
     }
 
     private func showRepositories(_ metadata: MetadataStore) async throws {
-        var last: String?
+        var last: DeletedRepository.Key?
         repeat {
-            let page = try await metadata.deletedRepositories(after: last ?? "", limit: Self.page)
+            let page = try await metadata.deletedRepositories(after: last, limit: Self.page)
             for entry in page {
                 if json {
                     try printJSON(entry)
                 } else {
-                    print("the repository \(entry.name), until \(entry.restorableUntil.shownAsTime)")
+                    let until = entry.restorableUntil.shownAsTime
+                    print("the repository \(entry.name), deleted at \(entry.deletedAt), until \(until)")
                 }
             }
-            last = page.count < Self.page ? nil : page.last?.name
+            last = page.count < Self.page ? nil : page.last?.key
         } while last != nil
     }
 

@@ -1,0 +1,97 @@
+import Metadata
+import OCI
+import SQLStore
+import Testing
+
+@Suite("What was deleted")
+struct DeletedTests {
+    private let repository: RepositoryName
+
+    init() throws { repository = try RepositoryName(parsing: "team/app") }
+
+    private func with(_ engine: Engine, _ body: @Sendable (CollectionFixture) async throws -> Void) async throws {
+        try await engine.withStore { store, database in
+            try await body(CollectionFixture(store: store, database: database))
+        }
+    }
+
+    private func pushImage(_ layer: String, _ tag: String, _ fixture: CollectionFixture) async throws -> Manifest {
+        for blob in ["config", layer] { _ = try await fixture.upload(blob, to: repository) }
+        let image = try fixture.image("config", [layer])
+        try await fixture.push(image, tag, to: repository)
+        return image
+    }
+
+    @Test(
+        "is every repository of a name, each of which can be put back by when it was deleted",
+        arguments: Engine.available
+    )
+    func generations(_ engine: Engine) async throws {
+        try await with(engine) { fixture in
+            let store = fixture.store
+            let old = try await pushImage("old", "v1", fixture)
+            try await store.deleteRepository(repository)
+            try await fixture.database.write {
+                try $0.run("UPDATE deleted_repository SET deleted_at = deleted_at - 1000")
+            }
+            _ = try await pushImage("new", "v1", fixture)
+            await #expect(throws: RegistryError.self) { try await store.restoreRepository(repository) }
+            try await store.deleteRepository(repository)
+
+            let first = try await store.deletedRepositories(after: nil, limit: 1)
+            let rest = try await store.deletedRepositories(after: first.last?.key, limit: 10)
+            let all = first + rest
+            #expect(all.map(\.name) == ["team/app", "team/app"])
+            let times = all.map(\.deletedAt)
+            #expect(times == times.sorted() && Set(times).count == 2)
+            await #expect(throws: RegistryError.self) {
+                try await store.restoreRepository(repository, deletedAt: times[0] - 1)
+            }
+            try await store.restoreRepository(repository, deletedAt: times[0])
+            let tag = Reference.tag(try Tag(parsing: "v1"))
+            #expect(try await store.manifest(tag, in: repository, promising: false).bytes == old.bytes)
+            #expect(try await store.deletedRepositories(after: nil, limit: 10).map(\.deletedAt) == [times[1]])
+        }
+    }
+
+    @Test("explains what a deleted repository has", arguments: Engine.available)
+    func explained(_ engine: Engine) async throws {
+        try await with(engine) { fixture in
+            let image = try await pushImage("layer", "v1", fixture)
+            try await fixture.store.deleteRepository(repository)
+            for digest in [image.digest, Digest(hashing: Array("layer".utf8))] {
+                let deleted = try await fixture.store.explain(digest).deleted
+                #expect(deleted.map(\.repository) == ["team/app"])
+                #expect(deleted.allSatisfy { $0.tag == nil && $0.restorableUntil > $0.deletedAt })
+            }
+        }
+    }
+
+    @Test(
+        "is a tag for as long as the manifest can be put back that a rule deletes after it",
+        arguments: Engine.available
+    )
+    func tags(_ engine: Engine) async throws {
+        try await with(engine) { fixture in
+            let image = try await pushImage("layer", "v1", fixture)
+            let tag = try Tag(parsing: "v1")
+            try await fixture.store.deleteTag(tag, in: repository)
+            // Twelve hours later, when the promise of the push is over, the manifest goes.
+            try await fixture.database.write { db in
+                try db.run("UPDATE deleted_tag SET restorable_until = restorable_until - 43200000")
+                try db.run("UPDATE manifest SET created_at = 0, keep_until = 0")
+                try db.run("UPDATE gc_hint SET due_at = 0 WHERE kind = 1")
+            }
+            try await fixture.setUntaggedRule(days: 1)
+            #expect(try await fixture.store.collectReleasedManifests(limit: 20).removed == 1)
+            // And four hours after that somebody misses it.
+            try await fixture.database.write { db in
+                try db.run("UPDATE deleted_tag SET restorable_until = restorable_until - 14400000")
+                try db.run("UPDATE deleted_manifest SET restorable_until = restorable_until - 14400000")
+            }
+            _ = try await fixture.store.forgetDeleted(limit: 20)
+            let restored = try await fixture.store.restore(.tag(tag), in: repository)
+            #expect(restored.tags == [tag] && restored.manifests == [image.digest])
+        }
+    }
+}
