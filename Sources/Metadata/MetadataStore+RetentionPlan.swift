@@ -118,13 +118,14 @@ extension SQLTransaction {
                     digest: digest,
                     pushedAt: row.int(2),
                     pulledAt: [row.optionalInt(3), pulled["\(digest)"]].compactMap(\.self).max(),
-                    platforms: platforms[row.int(4)] ?? []
+                    platforms: platforms[row.int(4)]
                 ), row.int(4), row.optionalInt(5)
             )
         }
     }
 
-    /// What a manifest runs on: an index says it of each manifest that it lists, an image in its configuration.
+    /// What a manifest runs on: an index says it of each manifest that it lists, an image in its configuration. A large
+    /// configuration is an object, which nobody waits for here: of such an image nothing is known.
     private func platforms(ofManifests ids: [Int64]) throws -> [Int64: [String]] {
         var found: [Int64: [String]] = [:]
         for id in ids {
@@ -134,8 +135,9 @@ extension SQLTransaction {
             switch Platforms(ofManifest: payload) {
             case .listed(let platforms): found[id] = platforms
             case .inConfiguration(let digest):
-                let data = try run("SELECT data FROM blob_inline WHERE digest = \(digest)").first?.bytes(0)
-                found[id] = data.flatMap { Platforms.platform(ofConfiguration: $0) }.map { [$0] } ?? []
+                if let data = try run("SELECT data FROM blob_inline WHERE digest = \(digest)").first?.bytes(0) {
+                    found[id] = Platforms.platform(ofConfiguration: data).map { [$0] } ?? []
+                }
             }
         }
         return found

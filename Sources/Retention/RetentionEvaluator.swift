@@ -12,6 +12,15 @@ package struct Verdict: Hashable, Sendable {
     /// The earliest time, in milliseconds since 1970, from which a rule deletes it if nothing changes but the time. Nil if
     /// none ever does.
     package let deletedFrom: Int64?
+    /// Nil if no rule keeps it as one of the last.
+    package let place: Place?
+
+    /// What a tag is counted as by rules that keep the last tags: should it go, another one may be among the last.
+    package enum Place: Hashable, Sendable {
+        case tag
+        /// The same should it move, to what runs on another platform.
+        case tagOfPlatforms
+    }
 }
 
 /// The verdicts on what ``RetentionEvaluator`` was asked about, in the same order.
@@ -41,7 +50,7 @@ package struct RetentionEvaluator: Sendable {
     package func verdicts(tags: [TagFacts], untagged: [UntaggedManifest], now: Int64) -> Verdicts {
         let kept = keepers(of: tags)
         return Verdicts(
-            tags: zip(tags, kept).map { verdict(on: $0, keptBy: $1, now: now) },
+            tags: zip(tags, kept).map { verdict(on: $0, kept: $1, now: now) },
             untagged: untagged.map { verdict(on: $0, now: now) }
         )
     }
@@ -56,19 +65,29 @@ package struct RetentionEvaluator: Sendable {
         return limits.min { ($0.age, $0.rule) < ($1.age, $1.rule) }
     }
 
-    private func keepers(of tags: [TagFacts]) -> [Set<String>] {
-        var keepers = tags.map { tag in Set(holds.filter { $0.keeps(tag) }.map(\.description)) }
+    private struct Keepers {
+        var ids: Set<String>
+        var place: Verdict.Place?
+    }
+
+    private func keepers(of tags: [TagFacts]) -> [Keepers] {
+        var keepers = tags.map { tag in Keepers(ids: Set(holds.filter { $0.keeps(tag) }.map(\.description))) }
         for (id, rule) in rules {
-            for index in rule.kept(of: tags) { keepers[index].insert(id) }
+            for index in rule.kept(of: tags) {
+                keepers[index].ids.insert(id)
+                if case .keepLast(_, _, let perPlatform) = rule.action, keepers[index].place != .tagOfPlatforms {
+                    keepers[index].place = perPlatform ? .tagOfPlatforms : .tag
+                }
+            }
         }
         return keepers
     }
 
-    private func verdict(on tag: TagFacts, keptBy: Set<String>, now: Int64) -> Verdict {
+    private func verdict(on tag: TagFacts, kept: Keepers, now: Int64) -> Verdict {
         let deletions = rules.compactMap { id, rule in
-            rule.deletion(of: tag, isKept: !keptBy.isEmpty, now: now).map { (id: id, from: $0) }
+            rule.deletion(of: tag, isKept: !kept.ids.isEmpty, now: now).map { (id: id, from: $0) }
         }
-        return Verdict(keptBy: keptBy, deletions: deletions, now: now)
+        return Verdict(keptBy: kept.ids, place: kept.place, deletions: deletions, now: now)
     }
 
     private func verdict(on manifest: UntaggedManifest, now: Int64) -> Verdict {
@@ -80,8 +99,14 @@ package struct RetentionEvaluator: Sendable {
 }
 
 extension Verdict {
-    fileprivate init(keptBy: Set<String>, deletions: [(id: String, from: Int64)], now: Int64) {
+    fileprivate init(
+        keptBy: Set<String>,
+        place: Place? = nil,
+        deletions: [(id: String, from: Int64)],
+        now: Int64
+    ) {
         self.keptBy = keptBy.sorted()
+        self.place = place
         deletedBy = Set(deletions.filter { $0.from <= now }.map(\.id)).sorted()
         decision = keptBy.isEmpty && !deletedBy.isEmpty ? .delete : .keep
         deletedFrom = keptBy.isEmpty ? deletions.map(\.from).min() : nil
@@ -104,8 +129,10 @@ extension RetentionRule {
         guard perPlatform else { return Array(ranked.prefix(count)) }
         var taken: [String: Int] = [:]
         return ranked.filter { index in
+            // It may be the last of any platform, and of which one it takes a place is not known either.
+            guard let listed = tags[index].platforms else { return true }
             // Tags without a platform are a group of their own.
-            let platforms = tags[index].platforms.isEmpty ? [""] : Set(tags[index].platforms)
+            let platforms = listed.isEmpty ? [""] : Set(listed)
             let isAmongTheLast = platforms.contains { taken[$0, default: 0] < count }
             for platform in platforms { taken[platform, default: 0] += 1 }
             return isAmongTheLast

@@ -166,8 +166,8 @@ struct RetentionPropertyTests {
                     digest: digests.randomElement(using: &random) ?? digests[0],
                     pushedAt: Int64.random(in: 0...8, using: &random) * 5 * day,
                     pulledAt: Bool.random(using: &random) ? Int64.random(in: 0...40, using: &random) * day : nil,
-                    platforms: [[], ["linux/amd64"], ["linux/arm64"], ["linux/amd64", "linux/arm64"]]
-                        .randomElement(using: &random) ?? []
+                    platforms: [nil, [], ["linux/amd64"], ["linux/arm64"], ["linux/amd64", "linux/arm64"]]
+                        .randomElement(using: &random) ?? nil
                 )
             )
         }

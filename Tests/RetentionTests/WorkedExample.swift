@@ -32,7 +32,8 @@ struct WorkedExample {
                     pulledAt: try record["pulled"].flatMap {
                         $0.isEmpty ? nil : Self.now - (try Self.milliseconds($0))
                     },
-                    platforms: (record["platforms"] ?? "").split(separator: " ").map(String.init)
+                    platforms: record["platforms"] == "?"
+                        ? nil : (record["platforms"] ?? "").split(separator: " ").map(String.init)
                 )
             )
             expected.append(Self.expectation(record))
