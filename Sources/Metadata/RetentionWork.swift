@@ -1,4 +1,5 @@
 package import OCI
+import Retention
 
 /// What a run of the policies on a repository deleted.
 package struct RetentionRun: Hashable, Sendable {

@@ -87,7 +87,10 @@ struct RepositoryNameTests {
 
 @Suite("Tag")
 struct TagTests {
-    @Test("is about a manifest if it is made of a digest, whatever follows a dot", arguments: ["", ".sig", ".att", ".a.b"])
+    @Test(
+        "is about a manifest if it is made of a digest, whatever follows a dot",
+        arguments: ["", ".sig", ".att", ".a.b"]
+    )
     func subject(_ ending: String) throws {
         let digest = Digest(hashing: [])
         let name = "\(digest)".replacing(":", with: "-")
