@@ -65,17 +65,22 @@ extension MetadataStore {
         return try await database.write { db in
             // Tags before manifests, and both in the order of their names, as pushes lock them.
             let locked = try tags.filter { try db.lockUnchanged($0, in: plan.repo) }
-            let unchanged = try locked.filter { try !db.wasPulled($0, in: plan.repo) }
-            let manifests = Dictionary(grouping: unchanged) { $0.facts.digest }.sorted { $0.key < $1.key }
-            for (_, tags) in manifests {
+            let unchanged = try locked.filter { try $0.subject != nil || !db.wasPulled($0, in: plan.repo) }
+            var manifests: [Digest: Int64] = [:]
+            for tag in unchanged {
+                manifests[tag.facts.digest] = tag.manifest
+                if let subject = tag.facts.subject { manifests[subject] = tag.subject }
+            }
+            for (_, id) in manifests.sorted(by: { $0.key < $1.key }) {
                 // Against pushes that name it: whoever comes later sees what is said of it here.
-                try db.run("SELECT id FROM manifest WHERE id = \(tags[0].manifest) \(lock: .update)")
+                try db.run("SELECT id FROM manifest WHERE id = \(id) \(lock: .update)")
             }
             // A policy that is set meanwhile waits: what it says holds for all that is deleted after it was answered.
             for statement in policyLock { try db.run(statement) }
             try db.checkPolicies(of: work)
             try db.checkPlaces(of: work)
-            for tag in unchanged {
+            let dropped = try unchanged.filter { try !db.mustStay($0, in: plan.repo) }
+            for tag in dropped {
                 let rows = try db.run(
                     """
                     DELETE FROM tag WHERE repo_id = \(plan.repo) AND name = \(tag.facts.name)
@@ -85,7 +90,7 @@ extension MetadataStore {
                 let reason = tag.verdict.deletedBy.joined(separator: ", ")
                 try db.remember(rows, of: tag.facts.digest, keepingFor: window, reason: reason)
             }
-            for (_, tags) in manifests {
+            for (_, tags) in Dictionary(grouping: dropped, by: \.facts.digest).sorted(by: { $0.key < $1.key }) {
                 let id = tags[0].manifest
                 try db.release(manifest: id, keepingFor: window)
                 if try !db.isNamed(manifest: id) {
@@ -94,7 +99,7 @@ extension MetadataStore {
                     try db.hint(.condemned, rows.map { (id, $0.int(0)) }, Sentence(reason: reason, since: db.now))
                 }
             }
-            return try db.note(work, tags: unchanged.count, isLast: isLast)
+            return try db.note(work, tags: dropped.count, isLast: isLast)
         }
     }
 
@@ -131,6 +136,18 @@ extension SQLTransaction {
         ).count == 1
     }
 
+    /// Whether a tag that follows others has one left to follow, or one that followed none has now.
+    fileprivate func mustStay(_ tag: RetentionPlan.TagPlan, in repo: Int64) throws -> Bool {
+        guard let subject = tag.subject else { return try follows(tag, in: repo) }
+        return try !run("SELECT 1 FROM tag WHERE manifest_id = \(subject) LIMIT 1").isEmpty
+    }
+
+    /// Whether the manifest is there by now that a tag, which was judged by itself, is about by its name.
+    private func follows(_ tag: RetentionPlan.TagPlan, in repo: Int64) throws -> Bool {
+        guard let subject = tag.facts.name.subject, subject != tag.facts.digest else { return false }
+        return try subjects(of: [tag.facts.name], in: repo)[subject] != nil
+    }
+
     fileprivate func wasPulled(_ tag: RetentionPlan.TagPlan, in repo: Int64) throws -> Bool {
         let references = [tag.facts.name.text, "\(tag.facts.digest)"]
         let last = try run(
@@ -140,8 +157,8 @@ extension SQLTransaction {
     }
 
     /// Others than the last tags have no part in what becomes of a tag. Rules that keep the last ones count on those that they
-    /// keep: only if one of these is gone, or runs on another platform, another tag may have come in its place. One that was
-    /// pushed or pulled again is among the last as before.
+    /// keep: only if one of these is gone, is not counted any more or runs on another platform, another tag may have come in its
+    /// place. One that was pushed or pulled again is among the last as before.
     ///
     /// - Throws: ``RegistryError`` `.preconditionFailed`.
     fileprivate func checkPlaces(of work: RetentionWork) throws {
@@ -152,7 +169,7 @@ extension SQLTransaction {
         let found = Dictionary(there.map { ($0.text(0), $0.int(1)) }, uniquingKeysWith: { $1 })
         for tag in kept {
             guard let manifest = found[tag.facts.name.text],
-                tag.verdict.place == .tag || manifest == tag.manifest
+                tag.verdict.place == .tag || manifest == tag.manifest, try !follows(tag, in: repo)
             else { throw RegistryError.overtaken(work, "A tag of \(work.plan.repository) that was to be kept is gone") }
         }
     }

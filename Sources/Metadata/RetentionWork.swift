@@ -53,8 +53,10 @@ package struct RetentionWork: Sendable {
         )
         let tags = plan.tags.filter { $0.verdict.decision == .delete }
         let manifests = plan.untagged.filter { $0.verdict.decision == .delete }.map(\.manifest)
+        // Tags that follow others come after them; the tags of a batch are locked in the order of their names.
+        let depths = Dictionary(grouping: tags, by: \.verdict.depth).sorted { $0.key < $1.key }
         batches =
-            tags.chunked(by: Self.mostTags).map { .tags($0) }
+            depths.flatMap { $1.chunked(by: Self.mostTags) }.map { .tags($0) }
             + manifests.chunked(by: Self.mostManifests).map { .manifests($0) }
             + Self.announcements(of: plan).chunked(by: Self.mostTags).map { .announcements($0) }
         batches.reverse()

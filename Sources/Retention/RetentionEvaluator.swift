@@ -14,6 +14,8 @@ package struct Verdict: Hashable, Sendable {
     package let deletedFrom: Int64?
     /// Nil if no rule keeps it as one of the last.
     package let place: Place?
+    /// 0, or after how many others it is said of a tag that follows others: one more than those of what it follows.
+    package let depth: Int
 
     /// What a tag is counted as by rules that keep the last tags: should it go, another one may be among the last.
     package enum Place: Hashable, Sendable {
@@ -50,7 +52,7 @@ package struct RetentionEvaluator: Sendable {
     package func verdicts(tags: [TagFacts], untagged: [UntaggedManifest], now: Int64) -> Verdicts {
         let kept = keepers(of: tags)
         return Verdicts(
-            tags: zip(tags, kept).map { verdict(on: $0, kept: $1, now: now) },
+            tags: following(zip(tags, kept).map { verdict(on: $0, kept: $1, now: now) }, tags),
             untagged: untagged.map { verdict(on: $0, now: now) }
         )
     }
@@ -90,6 +92,37 @@ package struct RetentionEvaluator: Sendable {
         return Verdict(keptBy: kept.ids, place: kept.place, deletions: deletions, now: now)
     }
 
+    /// Tags that are about a manifest by their names go with its last tag: of all verdicts on its tags they get that of the one
+    /// that stays longest. Where it has no tag they stay, for it is still there.
+    ///
+    /// - Parameter verdicts: what rules and holds say of each tag itself.
+    private func following(_ verdicts: [Verdict], _ tags: [TagFacts]) -> [Verdict] {
+        let named = Dictionary(grouping: tags.indices, by: { tags[$0].digest })
+        var verdicts = verdicts
+        var open = Set(tags.indices.filter { tags[$0].subject != nil && verdicts[$0].keptBy.isEmpty })
+        for depth in 1...Self.greatestDepth {
+            var settled: [(index: Int, verdict: Verdict)] = []
+            for (subject, followers) in Dictionary(grouping: open, by: { tags[$0].subject }) {
+                let names = subject.flatMap { named[$0] } ?? []
+                guard open.isDisjoint(with: names) else { continue }
+                let last = names.max { one, other in
+                    let (mine, its) = (verdicts[one].deletedFrom ?? .max, verdicts[other].deletedFrom ?? .max)
+                    return (mine, tags[one].name.text) < (its, tags[other].name.text)
+                }
+                guard let last else { continue }
+                let verdict = Verdict(following: verdicts[last], depth: depth)
+                settled += followers.map { ($0, verdict) }
+            }
+            for (index, verdict) in settled { verdicts[index] = verdict }
+            open.subtract(settled.map(\.index))
+        }
+        // Those in a circle, or of a chain longer than anybody makes, stay.
+        return verdicts
+    }
+
+    /// A signature is 1, a signature of it 2.
+    private static let greatestDepth = 4
+
     private func verdict(on manifest: UntaggedManifest, now: Int64) -> Verdict {
         var keptBy = Set(holds.filter { $0.keeps(manifest) }.map(\.description))
         for (id, rule) in rules where rule.action == .keepUntagged { keptBy.insert(id) }
@@ -107,9 +140,18 @@ extension Verdict {
     ) {
         self.keptBy = keptBy.sorted()
         self.place = place
+        depth = 0
         deletedBy = Set(deletions.filter { $0.from <= now }.map(\.id)).sorted()
         decision = keptBy.isEmpty && !deletedBy.isEmpty ? .delete : .keep
         deletedFrom = keptBy.isEmpty ? deletions.map(\.from).min() : nil
+    }
+}
+
+extension Verdict {
+    fileprivate init(following other: Verdict, depth: Int) {
+        (decision, deletedFrom) = (other.decision, other.deletedFrom)
+        (keptBy, deletedBy) = (other.keptBy, other.deletedBy)
+        (place, self.depth) = (nil, depth)
     }
 }
 
@@ -125,7 +167,7 @@ extension RetentionRule {
     }
 
     private func last(_ count: Int, by order: Order, perPlatform: Bool, of tags: [TagFacts]) -> [Int] {
-        let ranked = order.ranked(tags.indices.filter { looksAt(tags[$0]) }, of: tags)
+        let ranked = order.ranked(tags.indices.filter { tags[$0].subject == nil && looksAt(tags[$0]) }, of: tags)
         guard perPlatform else { return Array(ranked.prefix(count)) }
         var taken: [String: Int] = [:]
         return ranked.filter { index in
@@ -141,7 +183,8 @@ extension RetentionRule {
 
     /// From when on it deletes the tag; nil if it never does.
     fileprivate func deletion(of tag: TagFacts, isKept: Bool, now: Int64) -> Int64? {
-        switch action {
+        guard tag.subject == nil else { return nil }
+        return switch action {
         case .deleteUnused(let days) where looksAt(tag): tag.usedAt.adding(days: days)
         case .deleteOld(let days) where looksAt(tag): tag.pushedAt.adding(days: days)
         case .deleteRest where looksAt(tag) && !isKept: now

@@ -7,8 +7,12 @@ import Testing
 @Suite("A plan that is carried out")
 struct RetentionRunTests {
     private let repository: RepositoryName
+    private let other: RepositoryName
 
-    init() throws { repository = try RepositoryName(parsing: "team/app") }
+    init() throws {
+        repository = try RepositoryName(parsing: "team/app")
+        other = try RepositoryName(parsing: "team/other")
+    }
 
     @Test("lets a tag be that was pushed or pulled after the plan was made", arguments: Engine.available)
     func overtaken(_ engine: Engine) async throws {
@@ -22,6 +26,60 @@ struct RetentionRunTests {
             try await images.store.addPulls([PulledReference(.tag(try Tag(parsing: "b")), in: repository): 1])
             #expect(try await images.store.apply(plan, cause: "schedule").tags == 1)
             #expect(try await images.tags(of: repository) == ["a", "b"])
+        }
+    }
+
+    /// An image under a tag, and its signature under the tag of such.
+    private func signed(_ tag: String, _ images: Images) async throws -> String {
+        let image = try await images.image([tag], tag, in: repository)
+        let signature = "\(image.digest)".replacing(":", with: "-") + ".sig"
+        _ = try await images.image(["signature of " + tag], signature, in: repository)
+        return signature
+    }
+
+    @Test("deletes signatures with what they sign, and counts none", arguments: Engine.available)
+    func signatures(_ engine: Engine) async throws {
+        try await Images.with(engine) { images in
+            _ = try await signed("v1", images)
+            let kept = try await signed("v2", images)
+            try await images.setRules(Images.keepNewest)
+            let plan = try await images.plan(of: repository)
+            #expect(plan.freed.manifests == 2)
+            #expect(try await images.store.apply(plan, cause: "schedule").tags == 2)
+            #expect(try await images.tags(of: repository) == [kept, "v2"])
+        }
+    }
+
+    @Test("lets a signature be with what it signs, pulled or named anew after the plan", arguments: Engine.available)
+    func signatureOfOvertaken(_ engine: Engine) async throws {
+        try await Images.with(engine, window: .seconds(3600)) { images in
+            let (one, other) = (try await signed("v1", images), try await signed("v2", images))
+            let third = try await signed("v3", images)
+            try await images.setRules(Images.deleteAll)
+            let plan = try await images.plan(of: repository)
+            try await images.store.addPulls([PulledReference(.tag(try Tag(parsing: "v1")), in: repository): 1])
+            // Whoever verifies a signature pulls it; that alone keeps nothing.
+            try await images.store.addPulls([PulledReference(.tag(try Tag(parsing: third)), in: repository): 1])
+            let image = try await images.store.manifest(.tag(try Tag(parsing: "v2")), in: repository, promising: false)
+            let manifest = try Manifest(decoding: image.bytes, declaredType: image.mediaType)
+            try await images.push(manifest, "again", in: repository)
+            #expect(try await images.store.apply(plan, cause: "schedule").tags == 3)
+            #expect(Set(try await images.tags(of: repository)) == ["again", "v1", one, other])
+        }
+    }
+
+    @Test("lets a signature be whose image came after the plan was made", arguments: Engine.available)
+    func signatureBeforeImage(_ engine: Engine) async throws {
+        try await Images.with(engine) { images in
+            let image = try await images.image(["layer"], nil, in: other)
+            let signature = "\(image.digest)".replacing(":", with: "-") + ".sig"
+            _ = try await images.image(["signature"], signature, in: repository)
+            try await images.setRules(Images.deleteAll)
+            let plan = try await images.plan(of: repository)
+            #expect(plan.tags.map(\.verdict.decision) == [.delete])
+            _ = try await images.image(["layer"], nil, in: repository)
+            #expect(try await images.store.apply(plan, cause: "schedule").tags == 0)
+            #expect(try await images.tags(of: repository) == [signature])
         }
     }
 
