@@ -105,9 +105,10 @@ package struct RetentionEvaluator: Sendable {
             for (subject, followers) in Dictionary(grouping: open, by: { tags[$0].subject }) {
                 let names = subject.flatMap { named[$0] } ?? []
                 guard open.isDisjoint(with: names) else { continue }
-                let last = names.max { one, other in
-                    let (mine, its) = (verdicts[one].deletedFrom ?? .max, verdicts[other].deletedFrom ?? .max)
-                    return (mine, tags[one].name.text) < (its, tags[other].name.text)
+                let stays = names.filter { verdicts[$0].deletedFrom == nil }
+                let last = (stays.isEmpty ? names : stays).max { one, other in
+                    (verdicts[one].deletedFrom ?? 0, tags[one].name.text)
+                        < (verdicts[other].deletedFrom ?? 0, tags[other].name.text)
                 }
                 guard let last else { continue }
                 let verdict = Verdict(following: verdicts[last], depth: depth)
