@@ -96,7 +96,7 @@ extension ConfigurationKey {
             "http.idle-seconds",
             \.http.idleTimeout,
             .seconds(1...86_400),
-            "How long a connection may carry no byte before it is closed."
+            "How long a connection may carry no byte before it is closed, unless the client waits for the server."
         ),
         ConfigurationKey(
             "http.drain-seconds",
