@@ -52,7 +52,7 @@ extension BlobStore {
         let bytes = ByteBuffer(string: "strata \(key)")
         do {
             try await checkHealth()
-            let writer = try await makeWriter(expecting: Int64(bytes.readableBytes)) { key }
+            let writer = try await makeWriter(expecting: .exactly(Int64(bytes.readableBytes))) { key }
             _ = try await writer.append([bytes], hashing: Digester(.sha256))
             _ = try await writer.finish()
             let reader = try await open(key, size: Int64(bytes.readableBytes)).reader(0..<Int64(bytes.readableBytes))

@@ -24,17 +24,18 @@ package struct S3BlobStore: BlobStore, ObjectURLSigner {
 
     package var preferredChunk: Int { 8 * PartPlan.mebibyte }
 
-    package func makeWriter(expecting length: Int64?, _ keys: @escaping KeySource) async throws -> any BlobWriter {
+    package func makeWriter(expecting length: ObjectLength?, _ keys: @escaping KeySource) async throws -> any BlobWriter
+    {
         S3Writer(self, length: length, keys)
     }
 
     package func makeWriter(
         continuing progress: ObjectProgress,
-        expecting length: Int64?,
+        expecting length: ObjectLength?,
         _ keys: @escaping KeySource
     ) async throws -> any BlobWriter {
         guard let state = S3UploadState(progress.state) else { throw BlobStorageError.missing(progress.key) }
-        return S3Writer(self, continuing: progress, state, length: length.map { progress.offset + $0 }, keys)
+        return S3Writer(self, continuing: progress, state, length: length, keys)
     }
 
     package func open(_ key: StorageKey, size: Int64) async throws -> StoredObject {
