@@ -87,7 +87,7 @@ extension S3BlobStore {
     private func urlFault(_ key: StorageKey, _ bytes: ByteBuffer) async -> String? {
         do {
             let url = try await signedURL(of: key, lifetime: 60)
-            let response = try await client.http.execute(HTTPClientRequest(url: url), timeout: .seconds(10))
+            let response = try await client.http.execute(HTTPClientRequest(url: url.text), timeout: .seconds(10))
             let body = try await response.body.collect(upTo: 1 << 20)
             if response.status == .ok { return body == bytes ? nil : "a signed URL gives other bytes" }
             return "a signed URL is answered with \(response.status.code) "

@@ -127,7 +127,7 @@ package struct S3BlobStore: BlobStore, ObjectURLSigner {
         [("list-type", "2"), ("max-keys", "1"), ("prefix", client.configuration.prefix + "health")]
     }
 
-    package func signedURL(of key: StorageKey, lifetime: Int) async throws -> String {
+    package func signedURL(of key: StorageKey, lifetime: Int) async throws -> SignedURL {
         let type = [("response-content-type", "application/octet-stream")]
         return try await client.presigned(client.configuration.name(of: key), type, lifetime: lifetime)
     }
