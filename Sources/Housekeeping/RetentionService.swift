@@ -14,8 +14,10 @@ package struct RetentionService: Sendable {
 
     /// How often a node asks whether it is its turn.
     private static let turn = Duration.seconds(30)
-    /// A repository takes seconds at most.
+    /// A plan, or some batches of deletions with what they rest, take minutes at most.
     private static let claim = Duration.seconds(15 * 60)
+    /// Batches after which the claim is made anew.
+    private static let batchesOfClaim = 20
     /// Names that are read at a time.
     private static let page = 1000
 
@@ -55,16 +57,29 @@ package struct RetentionService: Sendable {
 
     private func round() async throws {
         let scopes = try await scopes()
-        guard !scopes.isEmpty else { return }
+        if !scopes.isEmpty {
+            try await round(through: metadata.repositoryNames) {
+                !scopes.isDisjoint(with: RetentionScope.applying(to: $0))
+            }
+        }
+        // What was announced where no policy holds any more.
+        try await round(through: metadata.repositoriesWithAnnouncements) {
+            scopes.isDisjoint(with: RetentionScope.applying(to: $0))
+        }
+    }
+
+    private func round(
+        through list: (_ last: String, _ limit: Int) async throws -> [RepositoryName],
+        where isMeant: (RepositoryName) -> Bool
+    ) async throws {
         var last = ""
         while true {
-            let repositories = try await metadata.repositoryNames(after: last, limit: Self.page)
+            let repositories = try await list(last, Self.page)
             guard let end = repositories.last else { return }
             last = end.text
-            for repository in repositories {
-                guard !scopes.isDisjoint(with: RetentionScope.applying(to: repository)) else { continue }
+            for repository in repositories where isMeant(repository) {
                 try await metadata.keep(job)
-                try await pace.paced { await apply(to: repository) }
+                try await apply(to: repository)
                 try Task.checkCancellation()
             }
         }
@@ -83,19 +98,14 @@ package struct RetentionService: Sendable {
     }
 
     /// What goes wrong in one repository is logged and is no reason to leave the others.
-    private func apply(to repository: RepositoryName) async {
+    private func apply(to repository: RepositoryName) async throws {
         do {
-            guard let plan = try await metadata.retentionPlan(of: repository) else { return }
-            let run = try await metadata.apply(plan, cause: "schedule")
-            metrics.count(run)
-            guard run.tags + run.manifests > 0 else { return }
-            logger.info(
-                "retention",
-                metadata: [
-                    "repository": "\(repository)", "tags": "\(run.tags)", "manifests": "\(run.manifests)",
-                    "bytes": "\(run.bytes)",
-                ]
-            )
+            guard let plan = try await pace.paced({ try await metadata.retentionPlan(of: repository) }) else {
+                return try await metadata.withdrawAnnouncements(of: repository)
+            }
+            try await apply(plan)
+        } catch let error as CancellationError {
+            throw error
         } catch let error as RegistryError where error.isOvertaken {
             // Gone, or with other policies by now: the next round sees it as it is then.
         } catch {
@@ -105,6 +115,32 @@ package struct RetentionService: Sendable {
                 metadata: ["repository": "\(repository)", "error": "\(error)"]
             )
         }
+    }
+}
+
+extension RetentionService {
+    /// A batch at a time, with a rest after each.
+    private func apply(_ plan: RetentionPlan) async throws {
+        var work = RetentionWork(plan, cause: "schedule")
+        defer { tell(work.run) }
+        var batches = 0
+        while try await pace.paced({ try await metadata.advance(&work) }) {
+            batches += 1
+            if batches.isMultiple(of: Self.batchesOfClaim) { try await metadata.keep(job) }
+        }
+    }
+
+    /// Also of a run that was stopped half way.
+    private func tell(_ run: RetentionRun) {
+        metrics.count(run)
+        guard run.tags + run.manifests > 0 else { return }
+        logger.info(
+            "retention",
+            metadata: [
+                "repository": "\(run.repository)", "tags": "\(run.tags)", "manifests": "\(run.manifests)",
+                "bytes": "\(run.bytes)",
+            ]
+        )
     }
 }
 

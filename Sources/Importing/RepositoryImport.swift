@@ -27,14 +27,8 @@ final class RepositoryImport: Sendable {
     func isComplete(_ digest: Digest) -> Bool { state.withLock { $0.complete.contains(digest) } }
     func complete(_ digest: Digest) { state.withLock { _ = $0.complete.insert(digest) } }
 
-    /// Whether a tag is about a manifest that is here: `sha256-<hash>`, under which older clients list referrers, or
-    /// `sha256-<hash>.sig` and its like, under which signing tools keep what they make.
-    func isAboutComplete(_ tag: String) -> Bool {
-        let parts = tag.prefix { $0 != "." }.split(separator: "-", maxSplits: 1)
-        // A tag that is made of no digest is about nothing.
-        guard parts.count == 2, let digest = try? Digest(parsing: "\(parts[0]):\(parts[1])") else { return false }
-        return isComplete(digest)
-    }
+    /// Whether a tag is by its name about a manifest that is here, as signatures are.
+    func isAboutComplete(_ tag: String) -> Bool { (try? Tag(parsing: tag))?.subject.map(isComplete) ?? false }
 
     /// Whether the referrers of a manifest are still to be asked for; only the first who asks is told so.
     func beginReferrers(of subject: Digest) -> Bool {

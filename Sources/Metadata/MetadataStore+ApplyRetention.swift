@@ -2,40 +2,30 @@ package import OCI
 import Retention
 import SQLStore
 
-/// What a run of the policies on a repository deleted.
-package struct RetentionRun: Hashable, Sendable {
-    package let id: Int64
-    package let repository: RepositoryName
-    /// Milliseconds since 1970.
-    package let startedAt: Int64
-    /// Who began it: `schedule` or `request`.
-    package let cause: String
-    /// The policies that held, each as `scope@version`.
-    package let policies: [String]
-    package let tags: Int64
-    /// Manifests without a name that were let go of.
-    package let manifests: Int64
-    /// What its plan said would be freed.
-    package let bytes: Int64
-}
-
 extension MetadataStore {
-    /// Deletes what a plan says, except what has changed since: a tag that was pushed, moved or pulled, a new policy, a
-    /// new hold.
+    /// Deletes what a plan says, except what has changed since: a tag that was pushed, moved or pulled.
     ///
-    /// - Throws: ``RegistryError`` `.preconditionFailed` if the policies or the holds are others by now, or a tag that was to
-    ///   be kept is gone.
+    /// - Throws: ``RegistryError`` `.preconditionFailed` if the policies or the holds are others by now, or a tag is gone
+    ///   that was among the last. What was deleted before stays deleted.
     package func apply(_ plan: RetentionPlan, cause: String) async throws -> RetentionRun {
-        var tags = 0
-        let dropped = plan.tags.filter { $0.verdict.decision == .delete }
-        for some in dropped.chunked(by: Self.rulesBatch) { tags += try await drop(some, plan) }
-        let old = plan.untagged.filter { $0.verdict.decision == .delete }.map(\.manifest)
-        for some in old.chunked(by: 256) {
-            // The collector asks the policies itself.
-            try await database.write { try $0.hint(.manifest, some, dueIn: 0) }
+        var work = RetentionWork(plan, cause: cause)
+        while try await advance(&work) {}
+        return work.run
+    }
+
+    /// Does the next batch of the same work, in a transaction of its own.
+    ///
+    /// - Returns: whether there was one.
+    /// - Throws: as ``apply(_:cause:)``.
+    package func advance(_ work: inout RetentionWork) async throws -> Bool {
+        guard let batch = work.batches.last else { return false }
+        switch batch {
+        case .tags(let tags): work.run = try await drop(tags, work, isLast: work.isLastDeletion(batch))
+        case .manifests(let ids): work.run = try await letGo(of: ids, work, isLast: work.isLastDeletion(batch))
+        case .announcements(let tags): try await announce(tags, in: work.plan.repo)
         }
-        try await announce(plan)
-        return try await record(plan, cause, tags: tags, manifests: old.count)
+        work.batches.removeLast()
+        return true
     }
 
     /// The last runs on a repository, the newest first. Runs that deleted nothing are not written down.
@@ -67,26 +57,30 @@ extension MetadataStore {
         }
     }
 
-    /// Most tags of a transaction, which pushes wait for on SQLite.
-    private static let rulesBatch = 20
-
-    private func drop(_ tags: [RetentionPlan.TagPlan], _ plan: RetentionPlan) async throws -> Int {
+    private func drop(_ tags: [RetentionPlan.TagPlan], _ work: RetentionWork, isLast: Bool) async throws -> RetentionRun
+    {
+        let plan = work.plan
         let window = promises.window
         let policyLock = database.dialect.tableLock("retention_policy")
         return try await database.write { db in
             // Tags before manifests, and both in the order of their names, as pushes lock them.
             let locked = try tags.filter { try db.lockUnchanged($0, in: plan.repo) }
-            let unchanged = try locked.filter { try !db.wasPulled($0, in: plan.repo) }
-            let manifests = Dictionary(grouping: unchanged) { $0.facts.digest }.sorted { $0.key < $1.key }
-            for (_, tags) in manifests {
+            let unchanged = try locked.filter { try $0.subject != nil || !db.wasPulled($0, in: plan.repo) }
+            var manifests: [Digest: Int64] = [:]
+            for tag in unchanged {
+                manifests[tag.facts.digest] = tag.manifest
+                if let subject = tag.facts.subject { manifests[subject] = tag.subject }
+            }
+            for (_, id) in manifests.sorted(by: { $0.key < $1.key }) {
                 // Against pushes that name it: whoever comes later sees what is said of it here.
-                try db.run("SELECT id FROM manifest WHERE id = \(tags[0].manifest) \(lock: .update)")
+                try db.run("SELECT id FROM manifest WHERE id = \(id) \(lock: .update)")
             }
             // A policy that is set meanwhile waits: what it says holds for all that is deleted after it was answered.
             for statement in policyLock { try db.run(statement) }
-            try db.checkPolicies(of: plan)
-            try db.checkKept(by: plan)
-            for tag in unchanged {
+            try db.checkPolicies(of: work)
+            try db.checkPlaces(of: work)
+            let dropped = try unchanged.filter { try !db.mustStay($0, in: plan.repo) }
+            for tag in dropped {
                 let rows = try db.run(
                     """
                     DELETE FROM tag WHERE repo_id = \(plan.repo) AND name = \(tag.facts.name)
@@ -96,7 +90,7 @@ extension MetadataStore {
                 let reason = tag.verdict.deletedBy.joined(separator: ", ")
                 try db.remember(rows, of: tag.facts.digest, keepingFor: window, reason: reason)
             }
-            for (_, tags) in manifests {
+            for (_, tags) in Dictionary(grouping: dropped, by: \.facts.digest).sorted(by: { $0.key < $1.key }) {
                 let id = tags[0].manifest
                 try db.release(manifest: id, keepingFor: window)
                 if try !db.isNamed(manifest: id) {
@@ -105,62 +99,28 @@ extension MetadataStore {
                     try db.hint(.condemned, rows.map { (id, $0.int(0)) }, Sentence(reason: reason, since: db.now))
                 }
             }
-            return unchanged.count
+            return try db.note(work, tags: dropped.count, isLast: isLast)
         }
     }
 
-    /// Writes down when tags will go, for those who pull them.
-    private func announce(_ plan: RetentionPlan) async throws {
-        let horizon = plan.madeAt + Self.announcedAhead
-        let changed = plan.tags.compactMap { tag -> (tag: RetentionPlan.TagPlan, expiresAt: Int64?)? in
-            guard tag.verdict.decision == .keep else { return nil }
-            let expiresAt = tag.verdict.deletedFrom.flatMap { $0 <= horizon ? $0 : nil }
-            return expiresAt == tag.expiresAt ? nil : (tag, expiresAt)
-        }
-        for some in changed.chunked(by: Self.rulesBatch) {
-            try await database.write { db in
-                for (tag, expiresAt) in some {
-                    try db.run(
-                        """
-                        UPDATE tag SET expires_at = \(optional: expiresAt) WHERE repo_id = \(plan.repo)
-                        AND name = \(tag.facts.name) AND updated_at = \(tag.facts.pushedAt)
-                        """
-                    )
-                }
-            }
+    private func letGo(of manifests: [Int64], _ work: RetentionWork, isLast: Bool) async throws -> RetentionRun {
+        try await database.write { db in
+            // The collector asks the policies itself.
+            try db.hint(.manifest, manifests, dueIn: 0)
+            return try db.note(work, manifests: manifests.count, isLast: isLast)
         }
     }
 
-    /// A day more than clients are told ahead, so that a run a day is enough. Milliseconds.
-    private static let announcedAhead: Int64 = 8 * 24 * 3_600_000
-
-    private func record(_ plan: RetentionPlan, _ cause: String, tags: Int, manifests: Int) async throws -> RetentionRun
-    {
-        let policies = plan.policies.map(\.identity)
-        return try await database.write { db in
-            var id: Int64 = 0
-            if tags + manifests > 0 {
-                id =
-                    try db.run(
-                        """
-                        INSERT INTO retention_run
-                            (repository, started_at, cause, policies, tags, manifests, bytes)
-                        VALUES (\(plan.repository), \(plan.madeAt), \(cause), \(policies.joined(separator: " ")),
-                            \(Int64(tags)), \(Int64(manifests)), \(plan.freed.bytes))
-                        RETURNING id
-                        """
-                    ).first?.int(0) ?? 0
+    private func announce(_ tags: [(tag: RetentionPlan.TagPlan, expiresAt: Int64?)], in repo: Int64) async throws {
+        try await database.write { db in
+            for (tag, expiresAt) in tags {
+                try db.run(
+                    """
+                    UPDATE tag SET expires_at = \(optional: expiresAt) WHERE repo_id = \(repo)
+                    AND name = \(tag.facts.name) AND updated_at = \(tag.facts.pushedAt)
+                    """
+                )
             }
-            return RetentionRun(
-                id: id,
-                repository: plan.repository,
-                startedAt: plan.madeAt,
-                cause: cause,
-                policies: policies,
-                tags: Int64(tags),
-                manifests: Int64(manifests),
-                bytes: plan.freed.bytes
-            )
         }
     }
 }
@@ -176,6 +136,18 @@ extension SQLTransaction {
         ).count == 1
     }
 
+    /// Whether a tag that follows others has one left to follow, or one that followed none has now.
+    fileprivate func mustStay(_ tag: RetentionPlan.TagPlan, in repo: Int64) throws -> Bool {
+        guard let subject = tag.subject else { return try follows(tag, in: repo) }
+        return try !run("SELECT 1 FROM tag WHERE manifest_id = \(subject) LIMIT 1").isEmpty
+    }
+
+    /// Whether the manifest is there by now that a tag, which was judged by itself, is about by its name.
+    private func follows(_ tag: RetentionPlan.TagPlan, in repo: Int64) throws -> Bool {
+        guard let subject = tag.facts.name.subject, subject != tag.facts.digest else { return false }
+        return try subjects(of: [tag.facts.name], in: repo)[subject] != nil
+    }
+
     fileprivate func wasPulled(_ tag: RetentionPlan.TagPlan, in repo: Int64) throws -> Bool {
         let references = [tag.facts.name.text, "\(tag.facts.digest)"]
         let last = try run(
@@ -184,28 +156,70 @@ extension SQLTransaction {
         return last ?? 0 > tag.facts.pulledAt ?? 0
     }
 
-    /// - Throws: ``RegistryError`` `.preconditionFailed` if a tag that a rule or a hold kept is gone: another one may be
-    ///   among the last now.
-    fileprivate func checkKept(by plan: RetentionPlan) throws {
-        let kept = plan.tags.filter { !$0.verdict.keptBy.isEmpty }.map(\.facts.name)
-        let there = try inBatches(kept) {
-            "SELECT name FROM tag WHERE repo_id = \(plan.repo) AND name IN \(list: $0)"
+    /// Others than the last tags have no part in what becomes of a tag. Rules that keep the last ones count on those that they
+    /// keep: only if one of these is gone, is not counted any more or runs on another platform, another tag may have come in its
+    /// place. One that was pushed or pulled again is among the last as before.
+    ///
+    /// - Throws: ``RegistryError`` `.preconditionFailed`.
+    fileprivate func checkPlaces(of work: RetentionWork) throws {
+        let (repo, kept) = (work.plan.repo, work.plan.tags.filter { $0.verdict.place != nil })
+        let there = try inBatches(kept.map(\.facts.name)) {
+            "SELECT name, manifest_id FROM tag WHERE repo_id = \(repo) AND name IN \(list: $0)"
         }
-        guard there.count == kept.count else {
-            throw RegistryError(
-                .preconditionFailed,
-                "A tag of \(plan.repository) that was to be kept is gone since the plan was made; make a new one."
-            )
+        let found = Dictionary(there.map { ($0.text(0), $0.int(1)) }, uniquingKeysWith: { $1 })
+        for tag in kept {
+            guard let manifest = found[tag.facts.name.text],
+                tag.verdict.place == .tag || manifest == tag.manifest, try !follows(tag, in: repo)
+            else { throw RegistryError.overtaken(work, "A tag of \(work.plan.repository) that was to be kept is gone") }
         }
     }
 
-    fileprivate func checkPolicies(of plan: RetentionPlan) throws {
+    fileprivate func checkPolicies(of work: RetentionWork) throws {
+        let plan = work.plan
         let policies = try policies(applyingTo: plan.repository)
         guard Set(policies) == Set(plan.policies), Set(try lockHolds(in: plan.repo)) == Set(plan.holds) else {
-            throw RegistryError(
-                .preconditionFailed,
-                "The policies or the holds of \(plan.repository) have changed since the plan was made; make a new one."
-            )
+            throw RegistryError.overtaken(work, "The policies or the holds of \(plan.repository) have changed")
         }
+    }
+
+    /// Writes down what a batch deletes, in its transaction.
+    ///
+    /// - Returns: the run with it.
+    fileprivate func note(_ work: RetentionWork, tags: Int = 0, manifests: Int = 0, isLast: Bool) throws -> RetentionRun
+    {
+        var run = work.run
+        run.tags += Int64(tags)
+        run.manifests += Int64(manifests)
+        guard run.tags + run.manifests > 0 else { return run }
+        if isLast { run.bytes = work.plan.freed.bytes }
+        if run.id > 0 {
+            try self.run(
+                """
+                UPDATE retention_run SET tags = \(run.tags), manifests = \(run.manifests), bytes = \(run.bytes)
+                WHERE id = \(run.id)
+                """
+            )
+        } else {
+            let rows = try self.run(
+                """
+                INSERT INTO retention_run (repository, started_at, cause, policies, tags, manifests, bytes)
+                VALUES (\(run.repository), \(run.startedAt), \(run.cause), \(run.policies.joined(separator: " ")),
+                    \(run.tags), \(run.manifests), \(run.bytes))
+                RETURNING id
+                """
+            )
+            run.id = rows.first?.int(0) ?? 0
+        }
+        return run
+    }
+}
+
+extension RegistryError {
+    fileprivate static func overtaken(_ work: RetentionWork, _ what: String) -> RegistryError {
+        RegistryError(
+            .preconditionFailed,
+            "\(what) since the plan was made. \(work.progress); make a new plan.",
+            detail: ["tags": "\(work.run.tags)"]
+        )
     }
 }

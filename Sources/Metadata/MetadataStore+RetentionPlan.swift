@@ -23,6 +23,8 @@ package struct RetentionPlan: Sendable {
 
         let manifest: Int64
         let expiresAt: Int64?
+        /// The manifest that it follows; nil for most.
+        let subject: Int64?
     }
 
     package struct UntaggedPlan: Sendable {
@@ -67,7 +69,13 @@ extension MetadataStore {
             let verdicts = RetentionEvaluator(policies: policies, holds: holds)
                 .verdicts(tags: tagged.map(\.facts), untagged: untagged.map(\.facts), now: db.now)
             let tags = zip(tagged, verdicts.tags).map {
-                RetentionPlan.TagPlan(facts: $0.facts, verdict: $1, manifest: $0.manifest, expiresAt: $0.expiresAt)
+                RetentionPlan.TagPlan(
+                    facts: $0.facts,
+                    verdict: $1,
+                    manifest: $0.manifest,
+                    expiresAt: $0.expiresAt,
+                    subject: $0.subject
+                )
             }
             let others = zip(untagged, verdicts.untagged).map {
                 RetentionPlan.UntaggedPlan(facts: $0.facts, verdict: $1, manifest: $0.manifest)
@@ -94,7 +102,7 @@ extension SQLTransaction {
     fileprivate func taggedManifests(
         in repo: Int64,
         withPlatforms: Bool
-    ) throws -> [(facts: TagFacts, manifest: Int64, expiresAt: Int64?)] {
+    ) throws -> [(facts: TagFacts, manifest: Int64, expiresAt: Int64?, subject: Int64?)] {
         let rows = try run(
             """
             SELECT t.name, m.digest, t.updated_at, p.last_at, m.id, t.expires_at FROM tag t
@@ -110,21 +118,34 @@ extension SQLTransaction {
         }
         let pulled = Dictionary(pulls.map { ($0.text(0), $0.int(1)) }, uniquingKeysWith: max)
         let platforms = withPlatforms ? try self.platforms(ofManifests: Set(rows.map { $0.int(4) }).sorted()) : [:]
-        return try rows.map { row in
+        let names = try rows.map { try Tag(parsing: $0.text(0)) }
+        let subjects = try subjects(of: names, in: repo)
+        return zip(names, rows).map { name, row in
             let digest = row.digest(1)
+            let subject = name.subject.flatMap { subjects[$0] }
             return (
                 TagFacts(
-                    name: try Tag(parsing: row.text(0)),
+                    name: name,
                     digest: digest,
                     pushedAt: row.int(2),
                     pulledAt: [row.optionalInt(3), pulled["\(digest)"]].compactMap(\.self).max(),
-                    platforms: platforms[row.int(4)] ?? []
-                ), row.int(4), row.optionalInt(5)
+                    platforms: platforms[row.int(4)],
+                    subject: subject == nil ? nil : name.subject
+                ), row.int(4), row.optionalInt(5), subject
             )
         }
     }
 
-    /// What a manifest runs on: an index says it of each manifest that it lists, an image in its configuration.
+    /// The manifests that are there of those that tags are about by their names.
+    func subjects(of tags: [Tag], in repo: Int64) throws -> [Digest: Int64] {
+        let rows = try inBatches(Set(tags.compactMap(\.subject)).sorted()) {
+            "SELECT digest, id FROM manifest WHERE repo_id = \(repo) AND digest IN \(list: $0)"
+        }
+        return Dictionary(rows.map { ($0.digest(0), $0.int(1)) }, uniquingKeysWith: { $1 })
+    }
+
+    /// What a manifest runs on: an index says it of each manifest that it lists, an image in its configuration. A large
+    /// configuration is an object, which nobody waits for here: of such an image nothing is known.
     private func platforms(ofManifests ids: [Int64]) throws -> [Int64: [String]] {
         var found: [Int64: [String]] = [:]
         for id in ids {
@@ -134,8 +155,9 @@ extension SQLTransaction {
             switch Platforms(ofManifest: payload) {
             case .listed(let platforms): found[id] = platforms
             case .inConfiguration(let digest):
-                let data = try run("SELECT data FROM blob_inline WHERE digest = \(digest)").first?.bytes(0)
-                found[id] = data.flatMap { Platforms.platform(ofConfiguration: $0) }.map { [$0] } ?? []
+                if let data = try run("SELECT data FROM blob_inline WHERE digest = \(digest)").first?.bytes(0) {
+                    found[id] = Platforms.platform(ofConfiguration: data).map { [$0] } ?? []
+                }
             }
         }
         return found

@@ -9,25 +9,28 @@ extension SQLTransaction {
     ///   - untagged: manifests without a name that are deleted.
     func freed(byDropping tagged: [Int64], and untagged: [Int64], in repo: Int64) throws -> RetentionPlan.Freed {
         let dropped = Dictionary(tagged.map { ($0, Int64(1)) }, uniquingKeysWith: +)
-        let gone = try manifests(goingWith: Set(tagged + untagged), dropped, in: repo)
+        // What earlier deletions let go of is still there for a while; it keeps nothing, and was counted then.
+        let condemned = try condemnedManifests(in: repo)
+        let going = try manifests(goingWith: Set(condemned), [:], after: [:], in: repo)
+        let gone = try manifests(
+            goingWith: Set(tagged + untagged).subtracting(going.keys),
+            dropped,
+            after: going,
+            in: repo
+        )
         var freed = RetentionPlan.Freed(manifests: gone.count, bytes: gone.values.reduce(0, +))
         // An edge is unique, so a link goes if all of its edges come from what goes.
-        var edges: [Int64: Int64] = [:]
-        for row in try inBatches(
-            gone.keys.sorted(),
-            {
-                "SELECT link_id, count(*) FROM manifest_blob WHERE manifest_id IN \(list: $0) GROUP BY link_id"
-            }
-        ) { edges[row.int(0), default: 0] += row.int(1) }
+        let (edges, others) = (try countEdges(from: gone.keys.sorted()), try countEdges(from: going.keys.sorted()))
         let links = try inBatches(edges.keys.sorted()) {
             "SELECT link_id, count(*) FROM manifest_blob WHERE link_id IN \(list: $0) GROUP BY link_id"
-        }.filter { edges[$0.int(0)] == $0.int(1) }.map { $0.int(0) }
+        }.filter { edges[$0.int(0), default: 0] + others[$0.int(0), default: 0] == $0.int(1) }.map { $0.int(0) }
         for row in try inBatches(
             links,
             {
                 """
                 SELECT count(*), CAST(sum(l.size) AS bigint) FROM repo_blob l WHERE l.id IN \(list: $0)
-                AND NOT EXISTS (SELECT 1 FROM repo_blob o WHERE o.digest = l.digest AND o.repo_id <> \(repo))
+                AND NOT EXISTS (SELECT 1 FROM repo_blob o WHERE o.digest = l.digest AND o.repo_id <> \(repo)
+                    AND NOT EXISTS (SELECT 1 FROM deleted_repository d WHERE d.id = o.repo_id))
                 """
             }
         ) {
@@ -37,10 +40,32 @@ extension SQLTransaction {
         return freed
     }
 
-    /// - Returns: the bytes of each manifest that goes.
+    /// Those that a rule let go of and that are not removed yet, unless they were pushed again since.
+    private func condemnedManifests(in repo: Int64) throws -> [Int64] {
+        try run(
+            """
+            SELECT DISTINCT m.id FROM gc_hint h JOIN manifest m ON m.id = h.ref
+            WHERE h.kind = 4 AND m.repo_id = \(repo) AND m.created_at <= h.since
+            """
+        ).map { $0.int(0) }
+    }
+
+    /// How many of a link's edges come from these manifests.
+    private func countEdges(from manifests: [Int64]) throws -> [Int64: Int64] {
+        var edges: [Int64: Int64] = [:]
+        for row in try inBatches(
+            manifests,
+            { "SELECT link_id, count(*) FROM manifest_blob WHERE manifest_id IN \(list: $0) GROUP BY link_id" }
+        ) { edges[row.int(0), default: 0] += row.int(1) }
+        return edges
+    }
+
+    /// - Parameter before: what goes anyway.
+    /// - Returns: the bytes of each manifest that goes with these.
     private func manifests(
         goingWith first: Set<Int64>,
         _ dropped: [Int64: Int64],
+        after before: [Int64: Int64],
         in repo: Int64
     ) throws -> [Int64: Int64] {
         let held = Set(try run("SELECT subject FROM retention_hold WHERE repo_id = \(repo)").map { $0.text(0) })
@@ -48,7 +73,7 @@ extension SQLTransaction {
         var waiting = first
         while !waiting.isEmpty {
             let ids = waiting.sorted()
-            let kept = try kept(ids, dropped, gone, in: repo)
+            let kept = try kept(ids, dropped, gone.merging(before) { $1 }, in: repo)
             let rows = try inBatches(ids) { "SELECT id, digest, length(payload) FROM manifest WHERE id IN \(list: $0)" }
             let going = rows.filter { !kept.contains($0.int(0)) && !held.contains("\($0.digest(1))") }
             for row in going { gone[row.int(0)] = row.int(2) }
@@ -58,7 +83,7 @@ extension SQLTransaction {
             let referrers = try inBatches(going.map { $0.digest(1) }) {
                 "SELECT id FROM manifest WHERE repo_id = \(repo) AND subject IN \(list: $0)"
             }
-            waiting = Set((children + referrers).map { $0.int(0) }).subtracting(gone.keys)
+            waiting = Set((children + referrers).map { $0.int(0) }).subtracting(gone.keys).subtracting(before.keys)
         }
         return gone
     }

@@ -17,6 +17,16 @@ package struct Tag: Hashable, Sendable, CustomStringConvertible {
     }
 }
 
+extension Tag {
+    /// The manifest that a tag is about by its name: `sha256-<hash>`, under which older clients list referrers, or
+    /// `sha256-<hash>.sig` and its like, under which signing tools keep what they make. Nil if it is made of no digest.
+    package var subject: Digest? {
+        let parts = text.prefix { $0 != "." }.split(separator: "-", maxSplits: 1)
+        guard parts.count == 2 else { return nil }
+        return try? Digest(parsing: "\(parts[0]):\(parts[1])")
+    }
+}
+
 /// What a manifest request names.
 package enum Reference: Hashable, Sendable, CustomStringConvertible {
     case tag(Tag)

@@ -54,10 +54,14 @@ extension Registry {
     ///
     /// - Parameter trial: a policy to try, in the place of the one that its scope has.
     /// - Throws: ``RegistryError`` `.nameUnknown`, `.notFound` if no policy holds in the repository.
-    package func retentionPlan(trying trial: ScopedPolicy?, with grant: Grant<Pull>) async throws -> RetentionPlan {
-        guard let plan = try await metadata.retentionPlan(of: grant.repository, trying: trial) else {
-            throw RegistryError.noPolicy(in: grant.repository)
+    package func retentionPlan(
+        trying trial: ScopedPolicy?,
+        with grant: Grant<Administer>
+    ) async throws -> RetentionPlan {
+        let plan = try await planSlots.withSlot {
+            try await metadata.retentionPlan(of: grant.repository, trying: trial)
         }
+        guard let plan else { throw RegistryError.noPolicy(in: grant.repository) }
         return plan
     }
 
@@ -65,10 +69,7 @@ extension Registry {
     ///
     /// - Throws: ``RegistryError`` `.nameUnknown`, `.preconditionFailed`; `.notFound` if no policy holds in the repository.
     package func applyRetention(with grant: Grant<Administer>) async throws -> RetentionRun {
-        guard let plan = try await metadata.retentionPlan(of: grant.repository) else {
-            throw RegistryError.noPolicy(in: grant.repository)
-        }
-        return try await metadata.apply(plan, cause: "request")
+        try await metadata.apply(try await retentionPlan(trying: nil, with: grant), cause: "request")
     }
 
     /// What the policies deleted in a repository, the newest run first.

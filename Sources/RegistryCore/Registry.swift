@@ -14,6 +14,8 @@ package struct Registry: Sendable {
     let keys: KeyPool
     let uploads: UploadSessions
     let slots: Slots
+    /// A plan of a large repository is seconds of work and megabytes in memory, and each page of a preview makes one.
+    let planSlots = Slots(count: 2)
     package let pulls: PullCounter
     let logger: Logger
 

@@ -7,15 +7,25 @@ package struct TagFacts: Hashable, Sendable {
     /// When the tag was last pushed: made, or moved to this digest.
     package let pushedAt: Int64
     package let pulledAt: Int64?
-    /// As in `linux/amd64`; none if the manifest names none.
-    package let platforms: [String]
+    /// As in `linux/amd64`; none if the manifest names none, nil if it cannot be known here.
+    package let platforms: [String]?
+    /// Another manifest of its repository, which it is about by its name, as signatures are.
+    package let subject: Digest?
 
-    package init(name: Tag, digest: Digest, pushedAt: Int64, pulledAt: Int64?, platforms: [String]) {
+    package init(
+        name: Tag,
+        digest: Digest,
+        pushedAt: Int64,
+        pulledAt: Int64?,
+        platforms: [String]?,
+        subject: Digest? = nil
+    ) {
         self.name = name
         self.digest = digest
         self.pushedAt = pushedAt
         self.pulledAt = pulledAt
         self.platforms = platforms
+        self.subject = subject == digest ? nil : subject
     }
 
     /// A tag that was not pulled since it was pushed counts from its push.

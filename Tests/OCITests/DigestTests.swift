@@ -88,6 +88,19 @@ struct RepositoryNameTests {
 @Suite("Tag")
 struct TagTests {
     @Test(
+        "is about a manifest if it is made of a digest, whatever follows a dot",
+        arguments: ["", ".sig", ".att", ".a.b"]
+    )
+    func subject(_ ending: String) throws {
+        let digest = Digest(hashing: [])
+        let name = "\(digest)".replacing(":", with: "-")
+        #expect(try Tag(parsing: name + ending).subject == digest)
+        for other in ["v1\(ending)", "a-b\(ending)", "sha256-ab\(ending)", name + "-x", "x-" + name] {
+            #expect(try Tag(parsing: other).subject == nil)
+        }
+    }
+
+    @Test(
         "accepts up to 128 characters",
         arguments: ["a", "_", "v1.0-rc_1", "UPPER", String(repeating: "x", count: 128)]
     )

@@ -66,6 +66,34 @@ struct RetentionEvaluatorTests {
         #expect(try kept(of: tags, by: rule) == ["1", "2", "3"])
     }
 
+    /// Tags that name manifests and are about others, each a letter.
+    private func followers(_ tags: [(name: String, digest: String, subject: String?)]) throws -> [TagFacts] {
+        try tags.map { name, digest, subject in
+            TagFacts(
+                name: try Tag(parsing: name),
+                digest: Digest(hashing: Array(digest.utf8)),
+                pushedAt: 0,
+                pulledAt: nil,
+                platforms: [],
+                subject: subject.map { Digest(hashing: Array($0.utf8)) }
+            )
+        }
+    }
+
+    @Test("judges a tag that is about what it names itself by itself")
+    func aboutItself() throws {
+        let tags = try followers([("a", "A", "A")])
+        #expect(try verdicts(#"{"delete": "old", "days": 1}"#, tags: tags, at: now).tags[0].decision == .delete)
+    }
+
+    @Test("keeps tags that are about each other, whatever goes")
+    func aboutEachOther() throws {
+        let tags = try followers([("a", "A", "B"), ("b", "B", "A"), ("c", "C", nil), ("d", "D", "C"), ("e", "E", "D")])
+        let verdicts = try verdicts(#"{"delete": "old", "days": 1}"#, tags: tags, at: now).tags
+        #expect(verdicts.map(\.decision) == [.keep, .keep, .delete, .delete, .delete])
+        #expect(verdicts.map(\.depth) == [0, 0, 0, 1, 2])
+    }
+
     @Test("tells how long manifests may be untagged, and by which rule")
     func untaggedLimit() throws {
         func limit(_ rules: String...) throws -> (age: Int64, rule: String)? {
@@ -126,7 +154,8 @@ struct RetentionPropertyTests {
 
     private static let patterns = ["", "v*", "/v[0-9.]+/", "latest", "?*-rc", "/(main|pr)-\\d/"]
     private static let names = [
-        "v1.0.0", "v1.1.0", "1.1.0", "v2.0.0-rc", "latest", "main-1", "main-2", "pr-1", "pr-2", "x-rc",
+        "v1.0.0", "v1.1.0", "1.1.0", "v2.0.0-rc", "latest", "main-1", "main-2", "pr-1", "pr-2", "x-rc", "sig-1",
+        "sig-2",
     ]
 
     private func rule(_ random: inout SeededRandom) -> String {
@@ -166,8 +195,9 @@ struct RetentionPropertyTests {
                     digest: digests.randomElement(using: &random) ?? digests[0],
                     pushedAt: Int64.random(in: 0...8, using: &random) * 5 * day,
                     pulledAt: Bool.random(using: &random) ? Int64.random(in: 0...40, using: &random) * day : nil,
-                    platforms: [[], ["linux/amd64"], ["linux/arm64"], ["linux/amd64", "linux/arm64"]]
-                        .randomElement(using: &random) ?? []
+                    platforms: [nil, [], ["linux/amd64"], ["linux/arm64"], ["linux/amd64", "linux/arm64"]]
+                        .randomElement(using: &random) ?? nil,
+                    subject: name.hasPrefix("sig") ? digests.randomElement(using: &random) : nil
                 )
             )
         }

@@ -23,16 +23,20 @@ struct WorkedExample {
         try readPolicies(lines)
         for line in lines where line.hasPrefix("- Hold ") { try readHold(line) }
         let tables = RetentionDocument.tables(lines)
+        let present = Set(tables.flatMap(\.records).compactMap { $0["manifest"] ?? $0["untagged"] }.map { digest($0) })
         for record in tables.filter({ $0.head.first == "tag" }).flatMap(\.records) {
+            let name = try tag(record["tag"] ?? "")
             tags.append(
                 TagFacts(
-                    name: try Tag(parsing: RetentionDocument.quoted(record["tag"] ?? "").joined()),
+                    name: name,
                     digest: digest(record["manifest"] ?? "`Z`"),
                     pushedAt: Self.now - (try Self.milliseconds(record["pushed"] ?? "")),
                     pulledAt: try record["pulled"].flatMap {
                         $0.isEmpty ? nil : Self.now - (try Self.milliseconds($0))
                     },
-                    platforms: (record["platforms"] ?? "").split(separator: " ").map(String.init)
+                    platforms: record["platforms"] == "?"
+                        ? nil : (record["platforms"] ?? "").split(separator: " ").map(String.init),
+                    subject: name.subject.flatMap { present.contains($0) ? $0 : nil }
                 )
             )
             expected.append(Self.expectation(record))
@@ -65,6 +69,15 @@ struct WorkedExample {
                 reason: line.components(separatedBy: "`: ").dropFirst().joined()
             )
         )
+    }
+
+    /// As in `v1`, or `sha256-A.sig` with a letter for the digest.
+    private mutating func tag(_ cell: String) throws -> Tag {
+        let text = RetentionDocument.quoted(cell).joined()
+        guard text.hasPrefix("sha256-") else { return try Tag(parsing: text) }
+        let letter = text.dropFirst("sha256-".count).prefix { $0 != "." }
+        let digest = digest("`\(letter)`").description.replacing(":", with: "-")
+        return try Tag(parsing: digest + text.dropFirst("sha256-".count + letter.count))
     }
 
     /// A manifest is named by a letter.

@@ -19,8 +19,8 @@ extension SeededBug {
             name: "kept tags are not looked at again",
             description: "a rule deletes a tag although one is gone that was to be kept, and it is the last by now"
         ) { query, _ in
-            guard query.says("SELECT name FROM tag WHERE repo_id", "name IN") else { return nil }
-            return .answers(query.values.dropFirst().map { SQLRow([$0]) }, changes: 0)
+            guard query.says("SELECT name, manifest_id FROM tag WHERE repo_id", "name IN") else { return nil }
+            return .answers(query.values.dropFirst().map { SQLRow([$0, .integer(0)]) }, changes: 0)
         },
         rule(
             name: "policies are not looked at again",

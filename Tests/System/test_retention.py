@@ -123,6 +123,15 @@ def test_clients_are_warned_of_a_tag_that_a_rule_deletes_within_a_week(fresh):
     wait_until(lambda: "warning" not in server.request("HEAD", "/v2/team/app/manifests/pr-1").headers, "taken back")
 
 
+def test_a_policy_that_is_removed_warns_of_nothing_any_more(fresh):
+    server = fresh(retention__interval="1s")
+    server.push_image("team/app", "pr-1")
+    set_policy(server, "namespace/team", {"delete": "old", "days": 3})
+    wait_until(lambda: "warning" in server.request("HEAD", "/v2/team/app/manifests/pr-1").headers, "announced")
+    strata(server, "retention", "remove", "namespace/team")
+    wait_until(lambda: "warning" not in server.request("HEAD", "/v2/team/app/manifests/pr-1").headers, "taken back")
+
+
 def test_an_immutable_tag_is_neither_moved_nor_deleted_by_a_client(fresh):
     server = fresh()
     set_policy(server, "registry", immutable=["v*"])

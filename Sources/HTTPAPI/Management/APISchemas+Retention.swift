@@ -36,7 +36,7 @@ extension APISchemas {
                 "repository": name, "startedAt": time, "cause": ["type": "string", "enum": ["schedule", "request"]],
                 "policies": policies, "tags": integer("Tags that were deleted."),
                 "manifests": integer("Manifests without a name that were let go of."),
-                "bytes": integer("What its plan said would be freed."),
+                "bytes": integer("What its plan said would be freed; 0 if it was stopped half way."),
             ],
             optional: ["id": integer("Not there if nothing was deleted.")]
         ),

@@ -21,7 +21,10 @@ extension ManagementOperation {
                 path: .retentionApplication,
                 method: .POST,
                 summary: "Delete now what the policies say of a repository",
-                details: "What it deletes can be put back until its bytes are due.",
+                details: """
+                    What it deletes can be put back until its bytes are due. It stops with 412 once a policy, a hold or a tag \
+                    that was to be kept has changed under it, and says how many tags it had deleted by then.
+                    """,
                 body: "Nothing",
                 answer: "RetentionRun",
                 errors: [400, 404, 412, 413, 415]

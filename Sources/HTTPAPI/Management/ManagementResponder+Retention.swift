@@ -7,9 +7,10 @@ import RegistryCore
 import Retention
 
 extension ManagementResponder {
-    /// Each page is of a plan of its own, made when it was asked for.
+    /// Each page is of a plan of its own, made when it was asked for. Bytes that would be freed tell whether another repository
+    /// has a blob, which is not for everybody who may pull.
     func previewRetention(_ call: ManagementCall) async throws -> HTTPResponse {
-        let grant = try await call.grant(Pull.self)
+        let grant = try await call.grant(Administer.self)
         let limit = try call.limit()
         let trial = try await call.body(Trial.self).policy(in: grant.repository)
         let plan = try await registry.retentionPlan(trying: trial, with: grant)

@@ -1,5 +1,6 @@
 import Foundation
 import GRDB
+import NIOPosix
 import Synchronization
 
 /// SQLite in WAL mode: one writer that commits concurrent writes together, readers on snapshots beside it.
@@ -27,6 +28,7 @@ package final class SQLiteDatabase: SQLDatabase {
 
     private let writer: DatabaseQueue
     private let readers: SQLiteReaders
+    private let threads: NIOThreadPool
     private let durability: Durability
     private let clock: @Sendable () -> Int64
     private let observer: Observer?
@@ -63,15 +65,29 @@ package final class SQLiteDatabase: SQLDatabase {
         }
         writer = try DatabaseQueue(path: path, configuration: configuration)
         self.readers = SQLiteReaders(path: path, count: readers)
+        threads = NIOThreadPool(numberOfThreads: readers)
+        threads.start()
         self.durability = durability
         self.observer = observer
         self.clock = clock
     }
 
+    deinit { threads.shutdownGracefully { _ in } }
+
     package func read<Result: Sendable>(
         _ body: @escaping @Sendable (any SQLTransaction) throws -> Result
     ) async throws -> Result {
         // Reads are short and the pages mostly in memory: running here costs less than the way to another thread.
+        try readNow(body)
+    }
+
+    package func snapshot<Result: Sendable>(
+        _ body: @escaping @Sendable (any SQLTransaction) throws -> Result
+    ) async throws -> Result {
+        try await threads.runIfActive { [self] in try readNow(body) }
+    }
+
+    private func readNow<Result>(_ body: (any SQLTransaction) throws -> Result) throws -> Result {
         do {
             return try readers.withReader { db in
                 try body(SQLiteTransaction(db: db, now: clock()))
@@ -79,12 +95,6 @@ package final class SQLiteDatabase: SQLDatabase {
         } catch let error as DatabaseError {
             throw SQLError(error)
         }
-    }
-
-    package func snapshot<Result: Sendable>(
-        _ body: @escaping @Sendable (any SQLTransaction) throws -> Result
-    ) async throws -> Result {
-        try await read(body)
     }
 
     package func inspect() async throws -> DatabaseFacts {
