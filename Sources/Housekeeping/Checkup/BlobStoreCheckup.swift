@@ -40,6 +40,8 @@ package struct BlobStoreCheckup: Sendable {
             // Without room, pulls go on; and a store that is down comes back, with nodes that were started meanwhile.
             let passes = fault.reason == .full || fault.reason == .unreachable
             found.append(.problem("blob store", "\(fault)", advice(fault), permitsServing: passes))
+        } else if let fault = probe.leftoverFault {
+            found.append(.problem("blob store", "\(fault)", advice(fault), permitsServing: true))
         } else {
             found.append(.ok("blob store", "objects can be stored, read and deleted"))
         }
@@ -77,7 +79,8 @@ package struct BlobStoreCheckup: Sendable {
                 ?? "Set s3.region to the bucket's region, and s3.endpoint to that region's"
         case .clockSkew: "Set this machine's clock, with NTP: the store refuses signatures that are 15 minutes off"
         case .notAllowed:
-            "Allow this user s3:PutObject, s3:GetObject, s3:DeleteObject and s3:AbortMultipartUpload on the bucket's objects"
+            "Allow this user s3:PutObject, s3:GetObject, s3:DeleteObject and s3:AbortMultipartUpload on the bucket's objects, "
+                + "and s3:ListBucket and s3:ListBucketMultipartUploads on the bucket"
         case .full: "Make room, or raise the quota"
         case .other: "See what the store's own log says of it"
         }

@@ -233,7 +233,8 @@ package struct SourceRegistry: Sendable {
             // A source that is not there may come back; one that has an error of its own may keep it.
             let tries = Self.isFromGateway(response) ? Self.tries : 3
             return TemporaryFailure(reason: "the source answers \(said)", pause: pause, tries: tries)
-        default: return SourceError.refused("The source answers \(said) when asked for \(request.subject).")
+        default:
+            return SourceError.refused("The source answers \(said) when asked for \(request.subject).", status: code)
         }
     }
 
@@ -258,7 +259,7 @@ package struct SourceRegistry: Sendable {
         // Anything else that a server may say here is no use to an operator.
         guard let entry = try? JSONDecoder().decode(Envelope.self, from: text).errors?.first else { return "" }
         let words = [entry.code, entry.message].compactMap { $0 }.joined(separator: ": ")
-        return String(words.unicodeScalars.filter { $0.value >= 32 && $0.value != 127 }.prefix(200).map(Character.init))
+        return String(words.printable.unicodeScalars.prefix(200).map(Character.init))
     }
 }
 
