@@ -119,7 +119,10 @@ let package = Package(
                 .product(name: "NIOPosix", package: "swift-nio"),
             ]
         ),
-        .testTarget(name: "BlobStorageTests", dependencies: ["BlobStorage"]),
+        .testTarget(
+            name: "BlobStorageTests",
+            dependencies: ["BlobStorage", .product(name: "Logging", package: "swift-log")]
+        ),
         .testTarget(name: "ImportingTests", dependencies: ["Importing"]),
         .testTarget(name: "HTTPAPITests", dependencies: ["HTTPAPI", "HTTPSyntax"]),
         .testTarget(

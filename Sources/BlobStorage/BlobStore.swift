@@ -6,15 +6,15 @@ package protocol BlobStore: Sendable {
     /// Begins a new object.
     ///
     /// - Parameters:
-    ///   - length: bytes that are going to be appended, where known.
+    ///   - length: nil if nothing is known of it.
     ///   - keys: gives new keys, of which the metadata knows already that they may have to be deleted.
     /// - Throws: ``BlobStorageError``.
-    func makeWriter(expecting length: Int64?, _ keys: @escaping KeySource) async throws -> any BlobWriter
+    func makeWriter(expecting length: ObjectLength?, _ keys: @escaping KeySource) async throws -> any BlobWriter
 
     /// Goes on with an unpublished object where its progress stood; what came after that is dropped.
     ///
     /// - Throws: ``BlobStorageError``; `.missing` if it is not there any more.
-    func makeWriter(continuing progress: ObjectProgress, expecting length: Int64?, _ keys: @escaping KeySource)
+    func makeWriter(continuing progress: ObjectProgress, expecting length: ObjectLength?, _ keys: @escaping KeySource)
         async throws -> any BlobWriter
 
     /// An object of `size` bytes.
@@ -62,6 +62,21 @@ extension BlobStore {
 
     /// Whether there is an object, published or not. For audits.
     package func exists(_ key: StorageKey) async throws -> Bool { try await size(of: key) != nil }
+}
+
+/// What is known of an object's length before all its bytes are there.
+package enum ObjectLength: Hashable, Sendable {
+    /// Bytes of the whole object: this writer gets the last of them.
+    case exactly(Int64)
+    /// Bytes up to the last that this writer gets; other writers may go on.
+    case atLeast(Int64)
+
+    /// Bytes of the object when this writer has got all that it is going to get.
+    package var bytes: Int64 {
+        switch self {
+        case .exactly(let bytes), .atLeast(let bytes): bytes
+        }
+    }
 }
 
 /// An object as a store's own list shows it.

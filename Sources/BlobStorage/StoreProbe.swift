@@ -5,6 +5,8 @@ import OCI
 package struct StoreProbe: Sendable {
     /// What went wrong first; nothing was tried after it.
     package var fault: StoreFault?
+    /// Why what uploads leave behind could not be cleared away; nil if it can.
+    package var leftoverFault: StoreFault?
     /// Why clients cannot read from URLs that we sign; nil if they can, or are not sent there.
     package var urlFault: String?
     /// How far the store's clock is ahead of this machine's, in seconds; nil if it does not tell.
@@ -49,7 +51,8 @@ extension BlobStore {
         guard let key = keys.first else { return probe }
         let bytes = ByteBuffer(string: "strata \(key)")
         do {
-            let writer = try await makeWriter(expecting: Int64(bytes.readableBytes)) { key }
+            try await checkHealth()
+            let writer = try await makeWriter(expecting: .exactly(Int64(bytes.readableBytes))) { key }
             _ = try await writer.append([bytes], hashing: Digester(.sha256))
             _ = try await writer.finish()
             let reader = try await open(key, size: Int64(bytes.readableBytes)).reader(0..<Int64(bytes.readableBytes))

@@ -94,10 +94,11 @@ package struct Collector: Sendable {
     private func expireUploads() async throws -> Collected {
         let abandoned = try await metadata.expireUploads(limit: metadata.collectedRows)
         let objects = abandoned.filter { !$0.keys.isEmpty }
+        let deleted = DeletedObjects()
         try await forEach(objects, atMost: Self.deletions) { upload in
             let keys = upload.keys.map { StorageKey(bytes: $0) }
             // A late copy of a request may still make the object again: it is then deleted again when the claim has ended.
-            await trying {
+            await trying(deleted) {
                 let progress = ObjectProgress(
                     key: keys[0],
                     tail: keys.dropFirst().first,
@@ -108,6 +109,7 @@ package struct Collector: Sendable {
                 if blobs.deletesForGood { try await metadata.forget(keys.map(\.bytes)) }
             }
         }
+        tellFailures(of: deleted)
         return Collected(hints: abandoned.count, removed: abandoned.count)
     }
 
@@ -118,26 +120,33 @@ package struct Collector: Sendable {
         let deleted = DeletedObjects()
         try await forEach(try await metadata.confirm(claimed), atMost: Self.deletions) { object in
             let key = StorageKey(bytes: object.key)
-            let isGone = await trying {
+            let isGone = await trying(deleted) {
                 object.wasPublished ? try await blobs.delete(key) : try await blobs.purge(key)
             }
             if isGone { deleted.add(object) }
         }
+        tellFailures(of: deleted)
         try await metadata.forget(deleted.keys)
         return Collected(hints: claimed.count, removed: deleted.keys.count, bytes: deleted.bytes)
     }
 
     /// Whether an object could be deleted. What fails is tried again when its claim has ended.
     @discardableResult
-    private func trying(_ deletion: () async throws -> Void) async -> Bool {
+    private func trying(_ deleted: DeletedObjects, _ deletion: () async throws -> Void) async -> Bool {
         do {
             try await deletion()
             return true
         } catch {
             metrics?.failures.add()
-            logger.notice("an object could not be deleted yet", metadata: ["error": "\(error)"])
+            deleted.fail(error)
             return false
         }
+    }
+
+    /// Once for all that were tried together: they mostly fail for the same reason.
+    private func tellFailures(of deleted: DeletedObjects) {
+        guard let (count, first) = deleted.failure else { return }
+        logger.warning("objects could not be deleted yet", metadata: ["count": "\(count)", "error": "\(first)"])
     }
 }
 

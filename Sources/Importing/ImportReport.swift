@@ -29,6 +29,12 @@ package struct ImportGap: Hashable, Sendable, Encodable, CustomStringConvertible
     package let reference: String?
     package let reason: String
 
+    /// What the source said of these is kept as far as it can be shown.
+    init(repository: String, reference: String?, reason: String) {
+        (self.repository, self.reference) = (repository.printable, reference?.printable)
+        self.reason = reason.printable
+    }
+
     package var description: String {
         let subject = [repository, reference ?? ""].filter { !$0.isEmpty }
             .joined(separator: reference?.contains(":") == true ? "@" : ":")

@@ -122,34 +122,70 @@ extension Importer {
         return found
     }
 
-    /// The manifests about `subjects`, and about those, and so on. What the source lists but does not hold is told of.
+    /// Asks again for lists that the source did not have, if it had others: a source that has one has them all.
+    func importMissedReferrers(in repository: RepositoryImport) async throws {
+        // What comes with them may have none again, but each is asked for twice at most.
+        while case let subjects = repository.takeSubjectsWithoutList(), !subjects.isEmpty {
+            for subject in subjects {
+                let found = try await importList(of: subject, isLastTry: true, in: repository)
+                try await importReferrers(of: found, in: repository)
+            }
+        }
+    }
+
+    /// The manifests about `subjects`, and about those, and so on.
     private func importReferrers(of subjects: [Digest], in repository: RepositoryImport) async throws {
         var rest = subjects
         while let subject = rest.popLast() {
             guard repository.beginReferrers(of: subject) else { continue }
-            guard let referrers = try await source.referrers(to: subject, in: repository.source) else {
-                repository.hasNoReferrers()
-                return
-            }
-            for text in referrers {
-                var found: [Digest] = []
-                try await recording(repository.source.text, text) {
-                    let digest = try Digest(parsing: text)
-                    do {
-                        found = try await importManifest(digest, in: repository)
-                    } catch SourceError.notFound {
-                        tally.missing(
-                            ImportGap(
-                                repository: repository.source.text,
-                                reference: text,
-                                reason: "The source lists it as a referrer of \(subject), but does not hold it."
-                            )
+            rest += try await importList(of: subject, isLastTry: false, in: repository)
+        }
+    }
+
+    /// The manifests about one. What the source lists but does not hold is told of, and so is a list that is not whole.
+    ///
+    /// - Returns: those that are here now.
+    private func importList(of subject: Digest, isLastTry: Bool, in repository: RepositoryImport)
+        async throws -> [Digest]
+    {
+        var rest: [Digest] = []
+        for text in try await list(of: subject, isLastTry: isLastTry, in: repository) {
+            var found: [Digest] = []
+            try await recording(repository.source.text, text) {
+                let digest = try Digest(parsing: text)
+                do {
+                    found = try await importManifest(digest, in: repository)
+                } catch SourceError.notFound {
+                    tally.missing(
+                        ImportGap(
+                            repository: repository.source.text,
+                            reference: text,
+                            reason: "The source lists it as a referrer of \(subject), but does not hold it."
                         )
-                    }
+                    )
                 }
-                rest += found
+            }
+            rest += found
+        }
+        return rest
+    }
+
+    /// What the source lists about a manifest, as far as it does.
+    private func list(of subject: Digest, isLastTry: Bool, in repository: RepositoryImport) async throws -> [String] {
+        var listed: [String] = []
+        var isFirstPage = true
+        try await recording(repository.source.text, "\(subject)") {
+            do {
+                try await source.forEachPageOfReferrers(to: subject, in: repository.source) { page in
+                    repository.hasReferrers()
+                    listed += page
+                    isFirstPage = false
+                }
+            } catch let error as SourceError where error.isOfUnknownRequest && isFirstPage && !isLastTry {
+                repository.hasNoList(of: subject)
             }
         }
+        return listed
     }
 
     private func digest(of tag: Tag, in repository: RepositoryImport) async throws -> Digest? {

@@ -107,6 +107,7 @@ package struct Importer: Sendable {
             let chosen = Set(tags)
             let companions = listed.filter { !chosen.contains($0) && repository.isAboutComplete($0) }
             try await importTags(companions, of: repository)
+            try await importMissedReferrers(in: repository)
             logger.info(
                 "repository imported",
                 metadata: ["repository": "\(target)", "tags": "\(tags.count + companions.count)"]
@@ -149,11 +150,14 @@ package struct Importer: Sendable {
             throw SourceError.gone(reason)
         } catch {
             if Self.isFull(error) { throw ImportStop(reason: "The storage of this registry is full.") }
+            let gap = ImportGap(repository: repository, reference: reference, reason: "\(error)")
             logger.info(
                 "not imported",
-                metadata: ["repository": "\(repository)", "reference": "\(reference ?? "")", "reason": "\(error)"]
+                metadata: [
+                    "repository": "\(gap.repository)", "reference": "\(gap.reference ?? "")", "reason": "\(gap.reason)",
+                ]
             )
-            tally.failed(ImportGap(repository: repository, reference: reference, reason: "\(error)"))
+            tally.failed(gap)
         }
     }
 

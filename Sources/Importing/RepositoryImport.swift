@@ -7,7 +7,10 @@ final class RepositoryImport: Sendable {
     private struct State {
         var complete: Set<Digest> = []
         var subjects: Set<Digest> = []
-        var hasReferrers = true
+        /// Whether the source gave a list of referrers, of any manifest.
+        var hasReferrers = false
+        /// Manifests for which it seemed to know no such request, or which it was not asked about because of that.
+        var withoutList: Set<Digest> = []
     }
 
     let source: RepositoryName
@@ -29,9 +32,28 @@ final class RepositoryImport: Sendable {
 
     /// Whether the referrers of a manifest are still to be asked for; only the first who asks is told so.
     func beginReferrers(of subject: Digest) -> Bool {
-        state.withLock { $0.hasReferrers && $0.subjects.insert(subject).inserted }
+        state.withLock { state in
+            guard state.subjects.insert(subject).inserted else { return false }
+            guard state.hasReferrers || state.withoutList.isEmpty else {
+                state.withoutList.insert(subject)
+                return false
+            }
+            return true
+        }
     }
 
-    /// The source has no referrers API: it need not be asked again.
-    func hasNoReferrers() { state.withLock { $0.hasReferrers = false } }
+    /// The source gave a list of referrers.
+    func hasReferrers() { state.withLock { $0.hasReferrers = true } }
+
+    /// The source seems to have no referrers API: unless it gives a list of others, it need not be asked again.
+    func hasNoList(of subject: Digest) { state.withLock { _ = $0.withoutList.insert(subject) } }
+
+    /// Manifests to be asked about again: those without a list at a source that gave lists of others.
+    func takeSubjectsWithoutList() -> Set<Digest> {
+        state.withLock { state in
+            guard state.hasReferrers else { return [] }
+            defer { state.withoutList = [] }
+            return state.withoutList
+        }
+    }
 }

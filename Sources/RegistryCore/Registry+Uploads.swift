@@ -182,13 +182,17 @@ extension Registry {
         if let length = chunk.length, length > limit - upload.received {
             throw RegistryError(.sizeInvalid, "The blob is larger than this registry accepts (\(limit) bytes).")
         }
+        let length = chunk.length.map { length -> ObjectLength in
+            // A client may go on as long as it likes; only its last request says where the blob ends.
+            canGoOn ? .atLeast(upload.received + length) : .exactly(upload.received + length)
+        }
         do {
             try await slots.withSlot {
                 metrics.inFlight.add()
                 defer { metrics.inFlight.add(-1) }
                 try await upload.append(
                     chunk.body,
-                    length: chunk.length,
+                    length: length,
                     batchSize: policy.writeSize,
                     limit: limit,
                     counting: { metrics.uploadedBytes.add($0) },

@@ -77,13 +77,13 @@ struct Upload {
     /// Takes a body to its end, in batches: each is hashed and written while the next one arrives from the network.
     ///
     /// - Parameters:
-    ///   - length: bytes of the body, where known.
+    ///   - length: of the blob, as far as the request says.
     ///   - batchSize: bytes that are hashed and written in one go.
     ///   - limit: most bytes that the whole upload may have.
     ///   - checkpoint: called when more than before would survive a crash; returns whether the row says so now.
     mutating func append(
         _ body: BodyReader,
-        length: Int64?,
+        length: ObjectLength?,
         batchSize: Int,
         limit: Int64,
         counting count: (Int64) -> Void,
@@ -91,7 +91,6 @@ struct Upload {
         _ keys: KeyPool,
         checkpoint: (Upload, Checkpoint) async throws -> Bool
     ) async throws {
-        let expected = length.map { $0 + received }
         var batch: [ByteBuffer] = []
         var size = 0
         while let chunk = try await body() {
@@ -102,20 +101,20 @@ struct Upload {
             batch.append(chunk)
             size += chunk.readableBytes
             guard size >= batchSize else { continue }
-            try await write(batch, size, of: expected, to: blobs, keys)
+            try await write(batch, size, of: length, to: blobs, keys)
             if let reached = await writer?.takeCheckpoint(), try await checkpoint(self, reached) {
                 stored = reached.progress.offset
             }
             batch.removeAll(keepingCapacity: true)
             size = 0
         }
-        if size > 0 { try await write(batch, size, of: expected, to: blobs, keys) }
+        if size > 0 { try await write(batch, size, of: length, to: blobs, keys) }
     }
 
     private mutating func write(
         _ chunks: [ByteBuffer],
         _ size: Int,
-        of expected: Int64?,
+        of length: ObjectLength?,
         to blobs: any BlobStore,
         _ keys: KeyPool
     ) async throws {
@@ -127,20 +126,19 @@ struct Upload {
             received += Int64(size)
             return
         }
-        digester = try await writer(for: blobs, expected, keys).append(chunks, hashing: digester)
+        digester = try await writer(for: blobs, length, keys).append(chunks, hashing: digester)
         received += Int64(size)
     }
 
-    private mutating func writer(for blobs: any BlobStore, _ expected: Int64?, _ keys: KeyPool) async throws
+    private mutating func writer(for blobs: any BlobStore, _ length: ObjectLength?, _ keys: KeyPool) async throws
         -> any BlobWriter
     {
         if let writer { return writer }
         let opened: any BlobWriter
         if let saved {
-            let rest = expected.map { $0 - saved.offset }
-            opened = try await blobs.makeWriter(continuing: saved, expecting: rest) { try await keys.take() }
+            opened = try await blobs.makeWriter(continuing: saved, expecting: length) { try await keys.take() }
         } else {
-            opened = try await blobs.makeWriter(expecting: expected) { try await keys.take() }
+            opened = try await blobs.makeWriter(expecting: length) { try await keys.take() }
             // Hashed when they arrived; a digester of their own keeps them from being counted twice.
             _ = try await opened.append([ByteBuffer(bytes: inline)], hashing: Digester(digester.algorithm))
             inline = []
@@ -167,7 +165,7 @@ struct Upload {
     mutating func finish(in blobs: any BlobStore, _ keys: KeyPool) async throws -> BlobLocation {
         if saved == nil, writer == nil { return .inline(inline) }
         // Opened where the upload stands, so that what a refused or interrupted chunk left behind is cut off.
-        let key = try await writer(for: blobs, nil, keys).finish()
+        let key = try await writer(for: blobs, .exactly(received), keys).finish()
         supersede(with: [key])
         return .object(key.bytes)
     }

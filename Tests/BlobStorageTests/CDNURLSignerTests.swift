@@ -67,9 +67,10 @@ struct CDNURLSignerTests {
         let signer = CDNURLSigner(base: "http://cdn.example.net", prefix: "", keyID: "k", key: key)
         let before = Int(Date().timeIntervalSince1970)
         let url = try await signer.signedURL(of: try #require(object), lifetime: 600)
-        let text = try #require(url.split(separator: "=").dropFirst().first?.split(separator: "&").first)
+        let text = try #require(url.text.split(separator: "=").dropFirst().first?.split(separator: "&").first)
         let expires = try #require(Int(text))
         #expect((before + 600...Int(Date().timeIntervalSince1970) + 600).contains(expires))
+        #expect(url.expiresAt == Date(timeIntervalSince1970: TimeInterval(expires)))
     }
 
     @Test("is signed by many at once as by one")

@@ -1,3 +1,5 @@
+import FoundationEssentials
+import Logging
 import Synchronization
 import Testing
 
@@ -8,15 +10,20 @@ struct DownloadURLsTests {
     /// Numbers what it signs, so that two signatures of one object differ.
     private final class Numbers: ObjectURLSigner {
         private let count = Mutex(0)
+        /// Seconds for which what it signs with is still good.
+        private let left: TimeInterval
+
+        init(left: TimeInterval = .infinity) { self.left = left }
 
         var signed: Int { count.withLock { $0 } }
 
-        func signedURL(of key: StorageKey, lifetime: Int) async throws -> String {
+        func signedURL(of key: StorageKey, lifetime: Int) async throws -> SignedURL {
             let number = count.withLock { count in
                 count += 1
                 return count
             }
-            return "\(key) \(lifetime) \(number)"
+            let life = min(TimeInterval(lifetime), left)
+            return SignedURL("\(key) \(lifetime) \(number)", expiresAt: Date().addingTimeInterval(life))
         }
     }
 
@@ -37,6 +44,36 @@ struct DownloadURLsTests {
         let urls = DownloadURLs(signer, lifetime: .zero)
         let key = StorageKey.random()
         for number in 1...3 { #expect(try await urls.url(of: key) == "\(key) 0 \(number)") }
+    }
+
+    @Test("is signed anew when a quarter of what its signer has left is over", arguments: [-1.0, 0.0])
+    func isRenewedBeforeItsSignerEnds(_ left: TimeInterval) async throws {
+        let signer = Numbers(left: left)
+        let urls = DownloadURLs(signer, lifetime: .seconds(1200))
+        let key = StorageKey.random()
+        for number in 1...3 { #expect(try await urls.url(of: key) == "\(key) 1200 \(number)") }
+    }
+
+    @Test("is signed once while its signer has some time left")
+    func isReusedWhileItsSignerLives() async throws {
+        let signer = Numbers(left: 600)
+        let urls = DownloadURLs(signer, lifetime: .seconds(1200))
+        let key = StorageKey.random()
+        for _ in 1...3 { #expect(try await urls.url(of: key) == "\(key) 1200 1") }
+    }
+
+    @Test("is good for no longer than the credentials that signed it")
+    func endsWithCredentials() async throws {
+        let end = Date().addingTimeInterval(60)
+        let cases: [(Date?, TimeInterval)] = [(end, 60), (Date().addingTimeInterval(3600), 1200), (nil, 1200)]
+        for (expiry, expected) in cases {
+            let keys = S3Credentials(accessKeyID: "a", secretAccessKey: "b", expiresAt: expiry)
+            let place = S3Configuration(scheme: "http", host: "store", region: "r", bucket: "b")
+            let store = S3BlobStore(S3Client(place, .fixed(keys), logger: Logger(label: "test")))
+            let url = try await store.signedURL(of: .random(), lifetime: 1200)
+            try await store.close()
+            #expect(abs(url.expiresAt.timeIntervalSinceNow - expected) < 30)
+        }
     }
 
     @Test("is forgotten when many others were asked for: memory has a bound")

@@ -11,6 +11,8 @@ struct PartPlanTests {
     private static let tebibyte: Int64 = 1 << 40
     private static let limits = 5 * mebibyte...5 * gibibyte
 
+    private static let mostParts = 10_000
+
     private func sizes(_ plan: PartPlan) -> [Int64] { (1...10_000).map { Int64(plan.size($0)) } }
 
     @Test(
@@ -21,10 +23,76 @@ struct PartPlanTests {
         ]
     )
     func known(_ length: Int64) {
-        let sizes = sizes(PartPlan(length: length, isEqual: false))
+        let sizes = sizes(PartPlan(length: .exactly(length), isEqual: false))
         #expect(sizes.allSatisfy { Self.limits.contains($0) })
         #expect(Set(sizes).count == 1)
         #expect(sizes.reduce(0, +) >= length)
+    }
+
+    @Test(
+        "is one request up to 16 MiB, and more only from there on",
+        arguments: [0, 1, 8 * mebibyte, 8 * mebibyte + 1, 16 * mebibyte - 1, 16 * mebibyte]
+    )
+    func single(_ length: Int64) {
+        for known in [ObjectLength.exactly(length), .atLeast(length)] {
+            #expect(PartPlan(length: known, isEqual: false).size(1) >= Int(length))
+        }
+        #expect(PartPlan(length: .exactly(16 * Self.mebibyte + 1), isEqual: false).size(1) == Int(8 * Self.mebibyte))
+    }
+
+    /// Sends chunks of one size, each of them by a writer that knows no more than its end, until `goal` bytes are there.
+    ///
+    /// - Returns: the sizes of the parts in the store, and bytes behind them.
+    private func send(_ goal: Int64, inChunksOf chunk: Int64) -> (parts: [Int64], tail: Int64) {
+        var (parts, sum, tail): ([Int64], Int64, Int64) = ([], 0, 0)
+        while sum + tail < goal {
+            let end = min(goal, sum + tail + chunk)
+            let plan = PartPlan(length: .atLeast(end), after: parts.count, of: sum, isEqual: false)
+            while case let size = Int64(plan.size(parts.count + 1)), end - sum >= size {
+                parts.append(size)
+                sum += size
+            }
+            tail = end - sum
+        }
+        return (parts, tail)
+    }
+
+    @Test(
+        "holds two tebibytes that come in chunks, which say only what it has at least",
+        arguments: [8, 64, 1000, 5000] as [Int64]
+    )
+    func chunks(_ chunk: Int64) {
+        let (parts, _) = send(2 * Self.tebibyte, inChunksOf: chunk * Self.mebibyte)
+        #expect(parts.count < Self.mostParts)
+        #expect(parts.allSatisfy { Self.limits.contains($0) })
+    }
+
+    @Test("begins small for chunks as well, whatever they are", arguments: [1, 64, 5000] as [Int64])
+    func firstChunks(_ chunk: Int64) {
+        let (parts, tail) = send(Self.gibibyte, inChunksOf: chunk * Self.mebibyte)
+        #expect(parts.allSatisfy { $0 <= 16 * Self.mebibyte } && tail < 16 * Self.mebibyte)
+    }
+
+    @Test("has room for a known rest behind the parts that chunks have left", arguments: [70, 400, 1500] as [Int64])
+    func rest(_ gibibytes: Int64) {
+        let (parts, tail) = send(gibibytes * Self.gibibyte, inChunksOf: 64 * Self.mebibyte)
+        let sum = gibibytes * Self.gibibyte - tail
+        for length in [sum + 1, 2 * Self.tebibyte, 5 * Self.tebibyte] {
+            let plan = PartPlan(length: .exactly(length), after: parts.count, of: sum, isEqual: false)
+            let sizes = (parts.count + 1...Self.mostParts).map { Int64(plan.size($0)) }
+            #expect(Set(sizes).count == 1 && Self.limits.contains(sizes[0]))
+            #expect(sizes.reduce(sum, +) >= length)
+        }
+    }
+
+    @Test("is there for any length that a client may claim, and for any number of parts")
+    func claims() {
+        for length in [ObjectLength.exactly(.max), .atLeast(.max)] {
+            for parts in [0, 1, Self.mostParts] {
+                let plan = PartPlan(length: length, after: parts, of: Int64(parts) << 23, isEqual: false)
+                #expect(Self.limits.contains(Int64(plan.size(parts + 1))))
+            }
+        }
     }
 
     @Test("holds two tebibytes of a length that is not known, and begins small")
@@ -37,7 +105,7 @@ struct PartPlanTests {
 
     @Test("is of one size where the store demands it, whatever is known", arguments: [nil, 1, 100 * gibibyte])
     func equal(_ length: Int64?) {
-        let sizes = sizes(PartPlan(length: length, isEqual: true))
+        let sizes = sizes(PartPlan(length: length.map { .exactly($0) }, isEqual: true))
         #expect(Set(sizes) == [32 * Self.mebibyte])
     }
 }

@@ -85,3 +85,15 @@ struct SourceURLTests {
         #expect(places.compactMap { $0?.hasSameOrigin(as: home) } == [true, false, false, false])
     }
 }
+
+@Suite("What the source says, shown to people")
+struct PrintableTextTests {
+    @Test(
+        "is without what a terminal obeys or shows elsewhere",
+        arguments: [
+            ("team/app: größer, 日本, 👩‍🚒", "team/app: größer, 日本, 👩🚒"), ("\u{1B}[2J\u{9B}31m\u{7F}\u{0}", "[2J31m"),
+            ("a\r\n\tb\u{2028}c", "abc"), ("\u{202E}cba\u{2066}", "cba"), ("", ""),
+        ]
+    )
+    func printable(_ text: String, _ shown: String) { #expect(text.printable == shown) }
+}

@@ -124,7 +124,7 @@ struct SimulatedStore: BlobStore {
         }
     }
 
-    func makeWriter(expecting length: Int64?, _ keys: @escaping KeySource) async throws -> any BlobWriter {
+    func makeWriter(expecting length: ObjectLength?, _ keys: @escaping KeySource) async throws -> any BlobWriter {
         let key = try await keys()
         guard objects.kind == .files else { return PartsWriter(self, key, keys) }
         try await request("create", key) { try objects.put([], to: key) }
@@ -133,7 +133,7 @@ struct SimulatedStore: BlobStore {
 
     func makeWriter(
         continuing progress: ObjectProgress,
-        expecting length: Int64?,
+        expecting length: ObjectLength?,
         _ keys: @escaping KeySource
     ) async throws -> any BlobWriter {
         guard objects.kind == .files else { return try PartsWriter(self, continuing: progress, keys) }

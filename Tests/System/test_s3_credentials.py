@@ -2,11 +2,14 @@
 
 Both are small servers here that speak as AWS's do and give the keys of a real SeaweedFS, which checks what is signed.
 """
+import glob
 import http.server
 import json
 import os
+import subprocess
 import threading
 import time
+import types
 import urllib.parse
 
 import pytest
@@ -16,7 +19,8 @@ from services import SeaweedFS
 
 
 class Giver(http.server.ThreadingHTTPServer):
-    """AWS's token service and instance metadata. `lifetime` is in seconds; `fails` is what it answers instead."""
+    """AWS's token service and instance metadata. `lifetime` is in seconds, or how their end is spelt; None if it is not told.
+    `fails` is what it answers instead."""
 
     daemon_threads = True
 
@@ -26,7 +30,9 @@ class Giver(http.server.ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
-    def expiration(self) -> str:
+    def expiration(self) -> str | None:
+        if not isinstance(self.lifetime, int):
+            return self.lifetime
         return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + self.lifetime))
 
 
@@ -44,11 +50,12 @@ class Answers(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         self.server.asked.append(dict(urllib.parse.parse_qsl(body)))
-        store = self.server.store
+        store, end = self.server.store, self.server.expiration()
         self.answer(
             '<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
             f"<AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>{store.ACCESS_KEY}</AccessKeyId>"
-            f"<SecretAccessKey>{store.SECRET_KEY}</SecretAccessKey><Expiration>{self.server.expiration()}</Expiration>"
+            f"<SecretAccessKey>{store.SECRET_KEY}</SecretAccessKey>"
+            f"{'' if end is None else f'<Expiration>{end}</Expiration>'}"
             "</Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"
         )
 
@@ -65,7 +72,8 @@ class Answers(http.server.BaseHTTPRequestHandler):
             return self.answer("role-of-the-machine")
         assert self.path == folder + "role-of-the-machine"
         keys = {"AccessKeyId": self.server.store.ACCESS_KEY, "SecretAccessKey": self.server.store.SECRET_KEY}
-        return self.answer(json.dumps({"Code": "Success", "Expiration": self.server.expiration(), **keys}))
+        end = {} if self.server.lifetime is None else {"Expiration": self.server.expiration()}
+        return self.answer(json.dumps({"Code": "Success", **end, **keys}))
 
 
 @pytest.fixture(scope="module")
@@ -87,12 +95,12 @@ def start(store, tmp_path):
     (tmp_path / "token").write_text("a.signed.token\n")
     bucket, running = store.bucket(), []
 
-    def make(source, giver):
+    def make(source, giver, **more):
         settings = store.settings(bucket) | {"s3.credentials": source}
         del settings["s3.access-key-id"], settings["s3.secret-access-key"]
         environment = {
             "AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "token"), "AWS_ROLE_ARN": "arn:aws:iam::1:role/registry",
-            "AWS_ENDPOINT_URL_STS": giver.url, "AWS_EC2_METADATA_SERVICE_ENDPOINT": giver.url,
+            "AWS_ENDPOINT_URL_STS": giver.url, "AWS_EC2_METADATA_SERVICE_ENDPOINT": giver.url, **more,
         }
         running.append(Server(settings=settings, env=environment))
         return running[-1].start()
@@ -142,6 +150,40 @@ def test_credentials_are_renewed_when_they_have_ended(start, giver):
     giver.lifetime = 3600
     assert push_and_pull(server)
     assert len(giver.asked) == before + 1
+
+
+@pytest.fixture
+def clock(tmp_path):
+    """A clock that a test sets, for a server with `clock.environment`."""
+    file = tmp_path / "clock"
+    file.write_text("+0s\n")
+    (library,) = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
+    environment = {
+        "LD_PRELOAD": library, "FAKETIME_TIMESTAMP_FILE": str(file), "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    # The library adds a variable where it is not there yet. Swift looks for its arguments before the environment, which must
+    # not move: so it is added in another process, which keeps what it names.
+    command = ["sh", "-c", 'echo "$FAKETIME_SHARED"; read end']
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, env=os.environ | environment, text=True, **pipes) as holder:
+        environment["FAKETIME_SHARED"] = holder.stdout.readline().strip()
+        yield types.SimpleNamespace(environment=environment, set=lambda ahead: file.write_text(f"{ahead}\n"))
+        holder.stdin.close()
+
+
+@pytest.mark.parametrize("end", [None, "soon"], ids=["no end", "an end that is no time"])
+@pytest.mark.parametrize("source", ["web-identity", "instance"])
+def test_credentials_of_which_no_end_is_known_are_asked_for_again_soon(start, giver, clock, source, end):
+    """They are none that stay: a session's always end."""
+    giver.lifetime = end
+    server = start(source, giver, **clock.environment)
+    assert all(push_and_pull(server) for _ in range(3))
+    before = len(giver.asked)
+    assert before <= 2
+    clock.set("+2m")
+    assert all(push_and_pull(server) for _ in range(3))
+    assert len(giver.asked) == 2 * before
 
 
 def test_without_credentials_the_client_may_try_again(start, giver):

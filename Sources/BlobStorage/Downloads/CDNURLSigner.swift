@@ -33,8 +33,10 @@ package struct CDNURLSigner: ObjectURLSigner {
         (self.keyID, self.key) = (keyID, key)
     }
 
-    package func signedURL(of key: StorageKey, lifetime: Int) async throws -> String {
-        try url(of: key, expires: Int(Date().timeIntervalSince1970) + lifetime)
+    package func signedURL(of key: StorageKey, lifetime: Int) async throws -> SignedURL {
+        let expires = Int(Date().timeIntervalSince1970) + lifetime
+        let end = Date(timeIntervalSince1970: TimeInterval(expires))
+        return SignedURL(try url(of: key, expires: expires), expiresAt: end)
     }
 
     /// - Parameter expires: seconds since 1970.

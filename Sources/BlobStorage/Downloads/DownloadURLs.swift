@@ -1,11 +1,19 @@
-import FoundationEssentials
+package import FoundationEssentials
 import Synchronization
 
 /// Makes a URL from which anybody may read an object for a while.
 package protocol ObjectURLSigner: Sendable {
     /// - Parameter lifetime: seconds from now on.
     /// - Throws: ``BlobStorageError``.
-    func signedURL(of key: StorageKey, lifetime: Int) async throws -> String
+    func signedURL(of key: StorageKey, lifetime: Int) async throws -> SignedURL
+}
+
+package struct SignedURL: Hashable, Sendable {
+    package let text: String
+    /// When it stops being good: what signed it may end before the time that was asked for.
+    package let expiresAt: Date
+
+    package init(_ text: String, expiresAt: Date) { (self.text, self.expiresAt) = (text, expiresAt) }
 }
 
 /// URLs from which clients read objects without us. The same one is given for a while: a signature costs more than the
@@ -13,7 +21,8 @@ package protocol ObjectURLSigner: Sendable {
 package final class DownloadURLs: Sendable {
     private struct Made {
         let url: String
-        let at: ContinuousClock.Instant
+        /// From then on it is too old to be given.
+        let end: ContinuousClock.Instant
     }
 
     private struct Memory {
@@ -25,26 +34,29 @@ package final class DownloadURLs: Sendable {
     private let signer: any ObjectURLSigner
     /// Seconds.
     private let lifetime: Int
-    private let reuse: Duration
     private let memory = Mutex(Memory())
 
     /// URLs of a generation: some 600 bytes each.
     private static let generation = 8192
 
-    /// - Parameter lifetime: how long a URL is good for when it is made; at least three quarters of it when it is given.
+    /// Longest time for which the same one is given.
+    private static let longestReuse: TimeInterval = 300
+
+    /// - Parameter lifetime: how long a URL is good for when it is made, or as long as what signs it; at least three quarters
+    ///   of that when it is given.
     package init(_ signer: any ObjectURLSigner, lifetime: Duration) {
         self.signer = signer
         self.lifetime = Int(lifetime.components.seconds)
-        reuse = min(.seconds(300), lifetime / 4)
     }
 
     /// - Throws: ``BlobStorageError``.
     package func url(of key: StorageKey) async throws -> String {
         let now = ContinuousClock.now
-        if let made = remembered(key), now - made.at < reuse { return made.url }
-        let url = try await signer.signedURL(of: key, lifetime: lifetime)
-        remember(Made(url: url, at: now), for: key)
-        return url
+        if let made = remembered(key), now < made.end { return made.url }
+        let signed = try await signer.signedURL(of: key, lifetime: lifetime)
+        let reuse = min(Self.longestReuse, signed.expiresAt.timeIntervalSinceNow / 4)
+        remember(Made(url: signed.text, end: now + .seconds(reuse)), for: key)
+        return signed.text
     }
 
     private func remembered(_ key: StorageKey) -> Made? {

@@ -32,13 +32,14 @@ package struct FileBlobStore: BlobStore {
     fileprivate func folder(_ key: StorageKey) -> String { "\(root)/\(Hexadecimal.encode(key.bytes.prefix(1)))" }
     func path(_ key: StorageKey) -> String { "\(root)/\(key.path)" }
 
-    package func makeWriter(expecting length: Int64?, _ keys: @escaping KeySource) async throws -> any BlobWriter {
+    package func makeWriter(expecting length: ObjectLength?, _ keys: @escaping KeySource) async throws -> any BlobWriter
+    {
         try await open(try await keys(), at: 0)
     }
 
     package func makeWriter(
         continuing progress: ObjectProgress,
-        expecting length: Int64?,
+        expecting length: ObjectLength?,
         _ keys: @escaping KeySource
     ) async throws -> any BlobWriter {
         try await open(progress.key, at: progress.offset)

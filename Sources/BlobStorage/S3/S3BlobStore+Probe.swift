@@ -5,7 +5,8 @@ import NIOCore
 import NIOHTTP1
 
 extension S3BlobStore {
-    /// An object in one request, read and read through a signed URL; one in parts; both deleted.
+    /// What readiness asks; an object in one request, read and read through a signed URL; uploads in parts, one found and
+    /// given up, one made whole; all deleted.
     ///
     /// - Parameter keys: two, which the metadata knows already.
     package func probe(_ keys: [StorageKey], readingURL: Bool) async -> StoreProbe {
@@ -15,10 +16,12 @@ extension S3BlobStore {
         do {
             let answer = try await ask(.PUT, keys[0], "PUT", body: bytes)
             probe.clockAhead = Self.clockAhead(answer)
+            _ = try await ask(.GET, nil, "list", healthQuery)
             let read = try await ask(.GET, keys[0], "GET").body
             if read != bytes { throw StoreFault(.other, "GET", "other bytes came back than were stored") }
             if readingURL { probe.urlFault = await urlFault(keys[0], bytes) }
             try await probeParts(keys[1], bytes)
+            probe.leftoverFault = try await leftoverFault(keys[1])
         } catch let refusal as Refusal {
             probe.fault = refusal.fault
             probe.clockAhead = probe.clockAhead ?? Self.clockAhead(refusal.answer)
@@ -30,7 +33,7 @@ extension S3BlobStore {
             do {
                 _ = try await ask(.DELETE, key, "DELETE", accepts: [404])
                 // What went wrong may still arrive at the store: then the collector looks after it.
-                if probe.fault == nil { probe.gone.append(key) }
+                if probe.fault == nil, probe.leftoverFault == nil { probe.gone.append(key) }
             } catch {
                 guard probe.fault == nil else { break }
                 probe.fault = (error as? Refusal)?.fault ?? StoreFault(error, "DELETE")
@@ -39,11 +42,16 @@ extension S3BlobStore {
         return probe
     }
 
-    private func probeParts(_ key: StorageKey, _ bytes: ByteBuffer) async throws {
+    private func begin(_ key: StorageKey) async throws -> String {
         let begun = try await ask(.POST, key, "start an upload in parts", [("uploads", "")])
         guard let id = XMLText.first("UploadId", in: begun.text) else {
             throw StoreFault(.other, "start an upload in parts", "the answer has no UploadId")
         }
+        return id
+    }
+
+    private func probeParts(_ key: StorageKey, _ bytes: ByteBuffer) async throws {
+        let id = try await begin(key)
         do {
             let query = [("partNumber", "1"), ("uploadId", id)]
             let part = try await ask(.PUT, key, "PUT a part", query, body: bytes)
@@ -58,11 +66,28 @@ extension S3BlobStore {
         }
     }
 
+    /// Why an upload in parts that nobody goes on with could not be found and given up.
+    private func leftoverFault(_ key: StorageKey) async throws -> StoreFault? {
+        let id = try await begin(key)
+        do {
+            let operation = "list uploads in parts"
+            let list = try await ask(.GET, nil, operation, uploadsQuery(key))
+            guard Self.uploads(in: list.text).contains(id) else {
+                throw StoreFault(.other, operation, "one that was begun a moment ago is not among them")
+            }
+            _ = try await ask(.DELETE, key, "give up an upload in parts", [("uploadId", id)])
+            return nil
+        } catch {
+            try? await abort(id, of: key)  // what went wrong before says more, and the key stays for the collector
+            return (error as? Refusal)?.fault ?? StoreFault(error, "request")
+        }
+    }
+
     /// Why a client that is sent to the store would not get the bytes.
     private func urlFault(_ key: StorageKey, _ bytes: ByteBuffer) async -> String? {
         do {
             let url = try await signedURL(of: key, lifetime: 60)
-            let response = try await client.http.execute(HTTPClientRequest(url: url), timeout: .seconds(10))
+            let response = try await client.http.execute(HTTPClientRequest(url: url.text), timeout: .seconds(10))
             let body = try await response.body.collect(upTo: 1 << 20)
             if response.status == .ok { return body == bytes ? nil : "a signed URL gives other bytes" }
             return "a signed URL is answered with \(response.status.code) "
@@ -80,15 +105,16 @@ extension S3BlobStore {
         let fault: StoreFault
     }
 
+    /// - Parameter key: nil for the bucket itself.
     private func ask(
         _ method: HTTPMethod,
-        _ key: StorageKey,
+        _ key: StorageKey?,
         _ operation: String,
         _ query: [(String, String)] = [],
         body: ByteBuffer? = nil,
         accepts: Set<Int> = []
     ) async throws -> S3Client.Answer {
-        let name = client.configuration.name(of: key)
+        let name = key.map { client.configuration.name(of: $0) }
         let content = body.map { S3Client.Body.chunks([$0], count: $0.readableBytes) } ?? .none
         let answer: S3Client.Answer
         do {
@@ -101,7 +127,7 @@ extension S3BlobStore {
                 tries: Self.probeTries
             )
         } catch BlobStorageError.unavailable(let reason) {
-            let start = "\(method.rawValue) \(name): "
+            let start = "\(method.rawValue) \(name ?? "bucket"): "
             let plain = reason.hasPrefix(start) ? String(reason.dropFirst(start.count)) : reason
             throw StoreFault(.unreachable, operation, plain)
         }

@@ -24,17 +24,18 @@ package struct S3BlobStore: BlobStore, ObjectURLSigner {
 
     package var preferredChunk: Int { 8 * PartPlan.mebibyte }
 
-    package func makeWriter(expecting length: Int64?, _ keys: @escaping KeySource) async throws -> any BlobWriter {
+    package func makeWriter(expecting length: ObjectLength?, _ keys: @escaping KeySource) async throws -> any BlobWriter
+    {
         S3Writer(self, length: length, keys)
     }
 
     package func makeWriter(
         continuing progress: ObjectProgress,
-        expecting length: Int64?,
+        expecting length: ObjectLength?,
         _ keys: @escaping KeySource
     ) async throws -> any BlobWriter {
         guard let state = S3UploadState(progress.state) else { throw BlobStorageError.missing(progress.key) }
-        return S3Writer(self, continuing: progress, state, length: length.map { progress.offset + $0 }, keys)
+        return S3Writer(self, continuing: progress, state, length: length, keys)
     }
 
     package func open(_ key: StorageKey, size: Int64) async throws -> StoredObject {
@@ -60,15 +61,31 @@ package struct S3BlobStore: BlobStore, ObjectURLSigner {
         try await delete(progress.key)
     }
 
-    /// Asks for the uploads of one key, which only abandoned ones need.
+    /// Asks for the uploads of one key, which only abandoned ones need. A store that does not let us look for them gives
+    /// the object's bytes back; but their parts stay, and nobody else knows of them, so the key must not be forgotten.
     package func purge(_ key: StorageKey) async throws {
-        let xml = try await client.send(.GET, nil, [("prefix", client.configuration.name(of: key)), ("uploads", "")])
-            .text
-        for upload in XMLText.elements("Upload", in: xml) {
-            guard let id = XMLText.first("UploadId", in: upload) else { continue }
-            try await abort(id, of: key)
+        do {
+            for id in Self.uploads(in: try await client.send(.GET, nil, uploadsQuery(key)).text) {
+                try await abort(id, of: key)
+            }
+        } catch BlobStorageError.refused(let reason) {
+            try await delete(key)
+            throw BlobStorageError.refused(
+                "\(reason). What an upload left there stays until it allows s3:ListBucketMultipartUploads and "
+                    + "s3:AbortMultipartUpload; then it goes by itself"
+            )
         }
         try await delete(key)
+    }
+
+    /// Asks for the uploads in parts of one key.
+    func uploadsQuery(_ key: StorageKey) -> [(String, String)] {
+        [("prefix", client.configuration.name(of: key)), ("uploads", "")]
+    }
+
+    /// The ids in the answer to ``uploadsQuery(_:)``.
+    static func uploads(in xml: String) -> [String] {
+        XMLText.elements("Upload", in: xml).compactMap { XMLText.first("UploadId", in: $0) }
     }
 
     func abort(_ upload: String, of key: StorageKey) async throws {
@@ -101,10 +118,16 @@ package struct S3BlobStore: BlobStore, ObjectURLSigner {
     }
 
     package func checkHealth() async throws {
-        _ = try await client.send(.GET, nil, [("location", "")])
+        _ = try await client.send(.GET, nil, healthQuery)
     }
 
-    package func signedURL(of key: StorageKey, lifetime: Int) async throws -> String {
+    /// Asks for a list, which needs no right that `verify` does not, of names that no object has: it is empty and costs the
+    /// same in any bucket.
+    var healthQuery: [(String, String)] {
+        [("list-type", "2"), ("max-keys", "1"), ("prefix", client.configuration.prefix + "health")]
+    }
+
+    package func signedURL(of key: StorageKey, lifetime: Int) async throws -> SignedURL {
         let type = [("response-content-type", "application/octet-stream")]
         return try await client.presigned(client.configuration.name(of: key), type, lifetime: lifetime)
     }

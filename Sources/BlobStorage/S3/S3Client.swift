@@ -121,19 +121,25 @@ package struct S3Client: Sendable {
     /// - Parameters:
     ///   - lifetime: seconds.
     ///   - query: what the answer shall look like, such as `response-content-type`.
-    func presigned(_ name: String, _ query: [(String, String)], lifetime: Int) async throws -> String {
-        let signer = S3Signer(credentials: try await credentials.get(), region: configuration.region)
+    func presigned(_ name: String, _ query: [(String, String)], lifetime: Int) async throws -> SignedURL {
+        let credentials = try await self.credentials.get()
+        let signer = S3Signer(credentials: credentials, region: configuration.region)
         let path = configuration.path(name)
+        let now = Date()
         let signed = signer.presignedQuery(
             "GET",
             path,
             query,
             host: configuration.authority,
             lifetime: lifetime,
-            at: Date()
+            at: now
         )
-        return
-            "\(configuration.scheme)://\(configuration.authority)\(S3Signer.encode(path, keepsSlash: true))?\(signed)"
+        let end = now + TimeInterval(lifetime)
+        return SignedURL(
+            "\(configuration.scheme)://\(configuration.authority)\(S3Signer.encode(path, keepsSlash: true))?\(signed)",
+            // The store takes no URL whose credentials have ended.
+            expiresAt: credentials.expiresAt.map { min($0, end) } ?? end
+        )
     }
 
     private func execute(

@@ -103,7 +103,7 @@ extension S3CredentialSource {
                 accessKeyID: id,
                 secretAccessKey: key,
                 sessionToken: XMLText.first("SessionToken", in: xml),
-                expiresAt: XMLText.first("Expiration", in: xml).flatMap(Self.date)
+                expiresAt: Self.end(XMLText.first("Expiration", in: xml), at: Date())
             )
         case .instance(let endpoint):
             let token = try await Self.fetch(
@@ -120,7 +120,7 @@ extension S3CredentialSource {
                 let AccessKeyId: String
                 let SecretAccessKey: String
                 let Token: String?
-                let Expiration: String
+                let Expiration: String?
             }
             let json = try await Self.fetch("GET", base + role.split(separator: "\n").joined(), headers, "", http)
             let answer = try JSONDecoder().decode(Answer.self, from: Data(json.utf8))
@@ -128,15 +128,23 @@ extension S3CredentialSource {
                 accessKeyID: answer.AccessKeyId,
                 secretAccessKey: answer.SecretAccessKey,
                 sessionToken: answer.Token,
-                expiresAt: Self.date(answer.Expiration)
+                expiresAt: Self.end(answer.Expiration, at: Date())
             )
         }
     }
 
-    private static func date(_ text: String) -> Date? {
-        // With or without fractions of a second; one that is neither is taken for none, and asked for again soon.
-        (try? Date(text, strategy: .iso8601))
-            ?? (try? Date(text, strategy: Date.ISO8601FormatStyle(includingFractionalSeconds: true)))
+    /// For how long credentials are good that do not say it: as new ones are there so long before the old ones end.
+    private static let shortestLife: TimeInterval = 5 * 60
+
+    /// When credentials of a session end, which always do: if that is not known, then so soon that they are asked for again.
+    ///
+    /// - Parameter text: with or without fractions of a second.
+    static func end(_ text: String?, at now: Date) -> Date {
+        let known = text.flatMap { text in
+            (try? Date(text, strategy: .iso8601))
+                ?? (try? Date(text, strategy: Date.ISO8601FormatStyle(includingFractionalSeconds: true)))
+        }
+        return known ?? now + shortestLife
     }
 
     private static func fetch(

@@ -11,7 +11,7 @@ actor S3Writer: BlobWriter {
     private let store: S3BlobStore
     private let keys: KeySource
     private let plan: PartPlan
-    private let length: Int64?
+    private let length: ObjectLength?
     private var offset: Int64
 
     /// The upload in parts, once there is one.
@@ -37,7 +37,7 @@ actor S3Writer: BlobWriter {
         let hashState: [UInt8]
     }
 
-    init(_ store: S3BlobStore, length: Int64?, _ keys: @escaping KeySource) {
+    init(_ store: S3BlobStore, length: ObjectLength?, _ keys: @escaping KeySource) {
         (self.store, self.keys, self.length) = (store, keys, length)
         plan = PartPlan(length: length, isEqual: store.client.configuration.hasEqualParts)
         parts = []
@@ -48,11 +48,16 @@ actor S3Writer: BlobWriter {
         _ store: S3BlobStore,
         continuing progress: ObjectProgress,
         _ state: S3UploadState,
-        length: Int64?,
+        length: ObjectLength?,
         _ keys: @escaping KeySource
     ) {
         (self.store, self.keys, self.length) = (store, keys, length)
-        plan = PartPlan(length: length, isEqual: store.client.configuration.hasEqualParts)
+        plan = PartPlan(
+            length: length,
+            after: state.parts.count,
+            of: state.parts.reduce(0) { $0 + $1.size },
+            isEqual: store.client.configuration.hasEqualParts
+        )
         parts = state.parts
         offset = progress.offset
         upload = state.upload.map { (progress.key, $0) }
@@ -100,7 +105,7 @@ actor S3Writer: BlobWriter {
 
     private func takePermit() async throws {
         let size = plan.size(parts.count + (sending == nil ? 1 : 2))
-        let ahead = length.map { Int(max(0, $0 - offset)) + Int(tail?.size ?? 0) } ?? size
+        let ahead = length.map { Int(max(0, $0.bytes - offset)) + Int(tail?.size ?? 0) } ?? size
         // What is sent only when this part is full must not keep it from filling.
         permitted = max(min(size, max(ahead, 1)), Int(tail?.size ?? 0))
         if sending != nil {

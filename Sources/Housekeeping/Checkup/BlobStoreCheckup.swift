@@ -2,9 +2,10 @@ package import BlobStorage
 package import Metadata
 
 /// Stores objects and deletes them again. Their keys are in the trash before they are in the store, like all keys, and
-/// stay there for the collector where something is left.
+/// stay there for the collector where something is left. Where there is no database yet, nobody knows of them: what
+/// cannot be deleted is then found by `strata verify`.
 package struct BlobStoreCheckup: Sendable {
-    private let metadata: MetadataStore
+    private let metadata: MetadataStore?
     private let blobs: any BlobStore
     /// Whether clients are to be sent to the store for large blobs.
     private let redirects: Bool
@@ -12,17 +13,19 @@ package struct BlobStoreCheckup: Sendable {
     /// Signatures are refused from 15 minutes on.
     private static let tolerableSkew = 30
 
-    package init(_ metadata: MetadataStore, _ blobs: any BlobStore, redirects: Bool) {
+    /// - Parameter metadata: with the current schema; nil if there is none.
+    package init(_ metadata: MetadataStore?, _ blobs: any BlobStore, redirects: Bool) {
         (self.metadata, self.blobs, self.redirects) = (metadata, blobs, redirects)
     }
 
-    /// Needs the current schema.
     package func run() async -> [Diagnosis] {
         do {
             let keys = [StorageKey.random(), StorageKey.random()]
-            try await metadata.registerKeys(keys.map(\.bytes))
+            try await metadata?.registerKeys(keys.map(\.bytes))
             let probe = await blobs.probe(keys, readingURL: redirects)
-            if blobs.deletesForGood { try await metadata.forget(try await metadata.claim(probe.gone.map(\.bytes))) }
+            if blobs.deletesForGood, let metadata {
+                try await metadata.forget(try await metadata.claim(probe.gone.map(\.bytes)))
+            }
             return diagnoses(probe)
         } catch {
             let finding = "its keys cannot be kept in the database: \(error)"
@@ -37,6 +40,8 @@ package struct BlobStoreCheckup: Sendable {
             // Without room, pulls go on; and a store that is down comes back, with nodes that were started meanwhile.
             let passes = fault.reason == .full || fault.reason == .unreachable
             found.append(.problem("blob store", "\(fault)", advice(fault), permitsServing: passes))
+        } else if let fault = probe.leftoverFault {
+            found.append(.problem("blob store", "\(fault)", advice(fault), permitsServing: true))
         } else {
             found.append(.ok("blob store", "objects can be stored, read and deleted"))
         }
@@ -74,7 +79,8 @@ package struct BlobStoreCheckup: Sendable {
                 ?? "Set s3.region to the bucket's region, and s3.endpoint to that region's"
         case .clockSkew: "Set this machine's clock, with NTP: the store refuses signatures that are 15 minutes off"
         case .notAllowed:
-            "Allow this user s3:PutObject, s3:GetObject, s3:DeleteObject and s3:AbortMultipartUpload on the bucket's objects"
+            "Allow this user s3:PutObject, s3:GetObject, s3:DeleteObject and s3:AbortMultipartUpload on the bucket's objects, "
+                + "and s3:ListBucket and s3:ListBucketMultipartUploads on the bucket"
         case .full: "Make room, or raise the quota"
         case .other: "See what the store's own log says of it"
         }

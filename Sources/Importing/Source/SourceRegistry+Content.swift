@@ -89,23 +89,21 @@ extension SourceRegistry {
         return SourceManifest(digest: found, mediaType: type, bytes: bytes)
     }
 
-    /// The manifests about another one; nil if the source has no such list.
-    func referrers(to subject: Digest, in repository: RepositoryName) async throws -> [String]? {
+    /// Pages of what the source lists of the manifests about another one.
+    func forEachPageOfReferrers(
+        to subject: Digest,
+        in repository: RepositoryName,
+        _ body: ([String]) -> Void
+    ) async throws {
         struct Page: Decodable {
             struct Item: Decodable { var digest: String }
             var manifests: [Item]?
         }
-        var digests: [String] = []
         let scope = SourceScope.pull(repository: repository.text)
-        do {
-            let path = "/v2/\(repository)/referrers/\(subject)"
-            try await forEachPage(path, scope, sized: false, "the referrers of \(subject)") { answer in
-                digests += try answer.decode(Page.self).manifests?.map(\.digest) ?? []
-            }
-        } catch SourceError.notFound, SourceError.refused {
-            return nil
+        let path = "/v2/\(repository)/referrers/\(subject)"
+        try await forEachPage(path, scope, sized: false, "the referrers of \(subject)") { answer in
+            body(try answer.decode(Page.self).manifests?.map(\.digest) ?? [])
         }
-        return digests
     }
 
     func blobRequest(_ digest: Digest, in repository: RepositoryName, from offset: Int64) -> Request {

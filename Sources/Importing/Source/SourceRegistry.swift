@@ -140,6 +140,11 @@ package struct SourceRegistry: Sendable {
                 throw error
             } catch let error as TemporaryFailure {
                 failure = error
+            } catch let error as NIOSSLError where Self.meansPlainHTTP(error) {
+                throw SourceError.refused(
+                    "\(subject) cannot be had: the server does not speak TLS. If it is to be spoken to unencrypted, name it "
+                        + "with http://, and allow that with --insecure."
+                )
             } catch {
                 try Task.checkCancellation()
                 failure = TemporaryFailure(reason: "\(error)", tries: tries)
@@ -156,6 +161,9 @@ package struct SourceRegistry: Sendable {
             try pulse.check()
         }
     }
+
+    /// The first bytes of the answer were no TLS. Told by its words: NIO has no case for it.
+    private static func meansPlainHTTP(_ error: NIOSSLError) -> Bool { "\(error)".contains("WRONG_VERSION_NUMBER") }
 
     private static func pause(after attempt: Int) -> Duration {
         let ceiling = min(15, 0.5 * Double(1 << (attempt - 1)))
@@ -225,7 +233,8 @@ package struct SourceRegistry: Sendable {
             // A source that is not there may come back; one that has an error of its own may keep it.
             let tries = Self.isFromGateway(response) ? Self.tries : 3
             return TemporaryFailure(reason: "the source answers \(said)", pause: pause, tries: tries)
-        default: return SourceError.refused("The source answers \(said) when asked for \(request.subject).")
+        default:
+            return SourceError.refused("The source answers \(said) when asked for \(request.subject).", status: code)
         }
     }
 
@@ -250,7 +259,7 @@ package struct SourceRegistry: Sendable {
         // Anything else that a server may say here is no use to an operator.
         guard let entry = try? JSONDecoder().decode(Envelope.self, from: text).errors?.first else { return "" }
         let words = [entry.code, entry.message].compactMap { $0 }.joined(separator: ": ")
-        return String(words.unicodeScalars.filter { $0.value >= 32 && $0.value != 127 }.prefix(200).map(Character.init))
+        return String(words.printable.unicodeScalars.prefix(200).map(Character.init))
     }
 }
 
