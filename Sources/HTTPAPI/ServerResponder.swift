@@ -11,7 +11,7 @@ package import Telemetry
 package struct ServerResponder: Responder {
     private let registry: RegistryResponder
     private let management: ManagementResponder
-    private let readiness: @Sendable () async throws -> Void
+    private let readiness: Readiness
     private let metrics: Metrics
     private let requests: Counter
     private let seconds: Histogram
@@ -21,7 +21,7 @@ package struct ServerResponder: Responder {
     package init(
         registry: RegistryResponder,
         management: ManagementResponder,
-        readiness: @escaping @Sendable () async throws -> Void,
+        readiness: Readiness,
         metrics: Metrics,
         logger: Logger
     ) {
@@ -58,11 +58,13 @@ package struct ServerResponder: Responder {
         logger.info(
             "request",
             metadata: [
-                "request": "\(id)", "method": "\(request.method)", "target": "\(request.target)",
-                "status": "\(response.status.code)",
-                "microseconds":
-                    "\(duration.components.seconds * 1_000_000 + duration.components.attoseconds / 1_000_000_000_000)",
-                "bytes": "\(response.body.count)",
+                "request": "\(id)", "client": "\(registry.networks.client(of: request) ?? "")",
+                "method": "\(request.method)", "target": "\(request.target)",
+                "status": .stringConvertible(response.status.code),
+                "microseconds": .stringConvertible(
+                    duration.components.seconds * 1_000_000 + duration.components.attoseconds / 1_000_000_000_000
+                ),
+                "bytes": .stringConvertible(response.body.count),
             ]
         )
         return response
@@ -115,9 +117,11 @@ package struct ServerResponder: Responder {
             return HTTPResponse(.ok, text: "ok\n", type: "text/plain")
         case "/readyz" where isRead:
             do {
-                try await readiness()
-            } catch {
-                throw RegistryError(.unavailable, "Not ready; the log says why.")
+                try await readiness.require()
+            } catch let error as Readiness.Refusal {
+                let cause = error.cause.map { "\($0)" } ?? ""
+                logger.warning("not ready", metadata: ["reason": "\(error.reason)", "error": "\(cause)"])
+                throw RegistryError(.unavailable, "Not ready: \(error.reason). The log says more.")
             }
             return HTTPResponse(.ok, text: "ready\n", type: "text/plain")
         case "/metrics" where isRead:

@@ -6,6 +6,8 @@ package enum BackupError: Error, Sendable, CustomStringConvertible {
     case isDataFolder(String)
     case isBusy(String)
     case noBackup(String)
+    case isOfAnother(String)
+    case unreadable(String, reason: String)
     case notEmpty(String)
     case objectMissing(Digest, StorageKey, BackupError.Place)
 
@@ -19,6 +21,16 @@ package enum BackupError: Error, Sendable, CustomStringConvertible {
             "Another process makes or restores the backup in \(path) right now; wait until it has ended."
         case .noBackup(let path):
             "\(path) holds no backup: snapshot.sqlite is missing. A first backup that was interrupted leaves none."
+        case .isOfAnother(let path):
+            """
+            \(path) holds the backup of another registry, which this one would replace. Choose another folder for it; or \
+            remove that backup first, if nobody needs it.
+            """
+        case .unreadable(let path, let reason):
+            """
+            \(path) holds a backup, but it cannot be told of which registry: \(reason). Choose another folder; or remove \
+            that backup first, if nobody needs it.
+            """
         case .notEmpty(let path):
             """
             \(path) is not empty, and a restored registry must not mix with another. Name a new folder; if an earlier \

@@ -5,7 +5,7 @@ import NIOPosix
 /// What a backup is: a folder with `snapshot.sqlite`, a copy of the database, and `objects/`, with at least the objects
 /// that it names. The database is not called as in a data folder, so that neither is taken for the other.
 package struct BackupFolder: Sendable {
-    private let path: String
+    let path: String
 
     package init(path: String) { self.path = path }
 
@@ -30,9 +30,12 @@ package struct BackupFolder: Sendable {
         )
     }
 
+    /// Whether a backup was ever finished here.
+    var hasSnapshot: Bool { FileManager.default.fileExists(atPath: snapshot) }
+
     /// - Throws: ``BackupError/noBackup(_:)``.
     func requireSnapshot() throws {
-        guard FileManager.default.fileExists(atPath: snapshot) else { throw BackupError.noBackup(path) }
+        guard hasSnapshot else { throw BackupError.noBackup(path) }
     }
 
     /// An empty file for the next snapshot, which only its owner reads: the database holds a secret.

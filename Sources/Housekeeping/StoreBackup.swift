@@ -29,6 +29,7 @@ package struct StoreBackup: Sendable {
         try folder.make()
         let lock = try folder.lock(.writing)
         defer { withExtendedLifetime(lock) {} }
+        try await requireOwnBackup()
         let target = try folder.objects(threads)
         try await target.removePartialCopies()
 
@@ -41,6 +42,22 @@ package struct StoreBackup: Sendable {
         report.removedObjects = try await removeObjects(notIn: copy.store, from: target)
         try copy.close()
         return report
+    }
+
+    /// Another registry's backup would be lost: all of its objects are superfluous here.
+    ///
+    /// - Throws: ``BackupError/isOfAnother(_:)``, ``BackupError/unreadable(_:reason:)``.
+    private func requireOwnBackup() async throws {
+        guard folder.hasSnapshot else { return }
+        let last: [UInt8]?
+        do {
+            last = try await MetadataCopy.identity(of: folder.snapshot)
+        } catch {
+            throw BackupError.unreadable(folder.path, reason: "\(error)")
+        }
+        // A registry that nobody had served yet was nobody's to lose.
+        guard let last else { return }
+        guard try await MetadataCopy.identity(of: database) == last else { throw BackupError.isOfAnother(folder.path) }
     }
 
     private func removeObjects(notIn snapshot: MetadataStore, from target: FileBlobStore) async throws -> Int {

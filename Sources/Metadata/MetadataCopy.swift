@@ -23,6 +23,14 @@ package struct MetadataCopy: Sendable {
         try copy.close()
     }
 
+    /// The ``MetadataStore/identity()`` of the database at `path`, which may be in use.
+    package static func identity(of path: String) async throws -> [UInt8]? {
+        let file = try SQLiteFile(path: path, readonly: true)
+        let identity = try await MetadataStore(file).identity()
+        try file.close()
+        return identity
+    }
+
     /// Opens a copy.
     ///
     /// - Throws: ``SQLError``; ``SchemaError`` if a newer program has made it.

@@ -26,6 +26,17 @@ package enum SchemaState: Hashable, Sendable {
 }
 
 extension MetadataStore {
+    /// Throws unless the database has the schema of this program. Changes nothing.
+    ///
+    /// - Throws: ``SchemaError``.
+    package func requireCurrentSchema() async throws {
+        let isThere = try await database.inspect().tables.contains("schema_migration")
+        let found = isThere ? try await database.read { try $0.schemaVersion() } : 0
+        let known = Migrations.all.last?.version ?? 0
+        if found > known { throw SchemaError.newer(found: found, known: known) }
+        if found < known { throw SchemaError.older(found: found, known: known) }
+    }
+
     /// Looks and changes nothing, the schema least of all.
     package func health() async throws -> DatabaseHealth {
         let facts = try await database.inspect()

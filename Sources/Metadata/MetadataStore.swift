@@ -70,6 +70,17 @@ package struct MetadataStore: Sendable {
         }
     }
 
+    /// The secret that upload ids are signed with. Every registry that was ever served has one, and keeps it.
+    package static let uploadSecret = "upload-id"
+
+    /// What tells one registry from every other, also in copies of its database: the random value that its first server
+    /// made. Nil if none was ever served or imported into. To be compared, and shown to nobody.
+    package func identity() async throws -> [UInt8]? {
+        try await database.read { db in
+            try db.run("SELECT value FROM secret WHERE name = \(Self.uploadSecret)").first?.bytes(0)
+        }
+    }
+
     /// Answers if the database can be read, throws if not. What readiness means.
     package func ping() async throws {
         _ = try await database.read { db in try db.run("SELECT 1") }
@@ -78,16 +89,24 @@ package struct MetadataStore: Sendable {
 
 package enum SchemaError: Error, Hashable, CustomStringConvertible {
     case newer(found: Int64, known: Int64)
+    /// 0 if there is none.
+    case older(found: Int64, known: Int64)
 
     package var finding: String {
         switch self {
+        case .older(0, _): "The database has no schema yet"
+        case .older(let found, let known):
+            "The database has schema version \(found), and this program needs \(known)"
         case .newer(let found, let known):
             "The database has schema version \(found), but this program knows only up to \(known)"
         }
     }
 
     package var advice: String {
-        "Run the newer strata that wrote it; an older one must not touch its data"
+        switch self {
+        case .older: "Run 'strata migrate', which brings it up to date, as the start of 'strata serve' does"
+        case .newer: "Run the newer strata that wrote it; an older one must not touch its data"
+        }
     }
 
     package var description: String { "\(finding). \(advice)." }

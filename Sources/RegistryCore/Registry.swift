@@ -47,11 +47,6 @@ package struct Registry: Sendable {
         uploads = UploadSessions(secret: uploadSecret, lifetime: policy.uploadLifetime, surroundings)
     }
 
-    /// Throws if the registry cannot serve now.
-    package func checkReadiness() async throws {
-        try await metadata.ping()
-        try await blobs.checkHealth()
-    }
 }
 
 /// What a registry accepts.

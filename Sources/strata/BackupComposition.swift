@@ -31,10 +31,7 @@ struct BackupComposition {
 
     /// - Throws: ``ConfigurationError`` if no registry is there: its empty backup would replace a good one.
     func backup(to path: String) throws -> StoreBackup {
-        guard data.holdsRegistry else {
-            let reason = "\(data.path) holds no registry: metadata.sqlite is missing."
-            throw ConfigurationError(problems: [.contradiction(keys: ["data"], reason: reason)])
-        }
+        try data.requireRegistry()
         return StoreBackup(
             database: data.database,
             objects: try FileBlobStore(root: data.objects, threads: threads, syncs: true),

@@ -34,6 +34,9 @@ extension Composition {
 }
 
 extension Configuration {
+    /// Whether clients are sent to the bucket itself. A CDN has URLs and ways of its own.
+    var redirectsToBucket: Bool { blobs == .s3 && downloads.redirects && downloads.cdnURL == nil }
+
     /// Whose URLs clients are sent to; nil for a name that cannot be known.
     var downloadHost: NetworkHost? {
         if let url = downloads.cdnURL { return ExternalURL.split(url)?.origin.host }

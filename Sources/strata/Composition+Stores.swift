@@ -25,6 +25,7 @@ extension Composition {
         let queue = metrics.gauge("strata_sql_write_queue", help: "Writes that wait for the next commit.")
         let folder = DataFolder(configuration)
         try folder.make()
+        try folder.makeDatabase()
         return try SQLiteDatabase(
             path: folder.database,
             durability: configuration.durability == .full ? .full : .normal,

@@ -82,17 +82,20 @@ struct Composition {
             policy: policy,
             downloads: downloads,
             metrics: RegistryMetrics(metrics),
-            uploadSecret: try await metadata.secret("upload-id", orElse: surroundings.randomBytes(32)),
+            uploadSecret: try await metadata.secret(MetadataStore.uploadSecret, orElse: surroundings.randomBytes(32)),
             surroundings: surroundings,
             logger: logger
         )
     }
 
-    func certificates() throws -> CertificateStore? {
-        try configuration.tls.files.map { try CertificateStore(certificatePath: $0.certificate, keyPath: $0.key) }
+    func readiness() -> Readiness {
+        Readiness([
+            Readiness.Check("the database") { [metadata] in try await metadata.ping() },
+            Readiness.Check("the blob store") { [blobs] in try await blobs.checkHealth() },
+        ])
     }
 
-    func server(_ registry: Registry, _ certificates: CertificateStore?) -> HTTPServer {
+    func server(_ registry: Registry, _ readiness: Readiness, _ certificates: CertificateStore?) -> HTTPServer {
         let responder = ServerResponder(
             registry: RegistryResponder(
                 registry: registry,
@@ -103,7 +106,7 @@ struct Composition {
                 )
             ),
             management: ManagementResponder(registry: registry, authorizer: Authorizer()),
-            readiness: { try await registry.checkReadiness() },
+            readiness: readiness,
             metrics: metrics,
             logger: logger
         )
@@ -124,12 +127,20 @@ struct Composition {
 
     func databaseCheckup() -> DatabaseCheckup { DatabaseCheckup(metadata) }
 
-    /// - Parameter readingURL: whether signed URLs are tried, if clients are sent to any.
-    func blobStoreCheckup(readingURL: Bool) -> BlobStoreCheckup {
-        // A CDN has URLs and ways of its own.
-        let chosen = configuration.downloads
-        let redirects = configuration.blobs == .s3 && chosen.redirects && chosen.cdnURL == nil
-        return BlobStoreCheckup(metadata, blobs, redirects: readingURL && redirects)
+    /// - Parameters:
+    ///   - readingURL: whether signed URLs are tried, if clients are sent to any.
+    ///   - hasSchema: whether the database can keep the keys.
+    func blobStoreCheckup(readingURL: Bool, hasSchema: Bool = true) -> BlobStoreCheckup {
+        let redirects = readingURL && configuration.redirectsToBucket
+        return BlobStoreCheckup(hasSchema ? metadata : nil, blobs, redirects: redirects)
+    }
+
+    /// Of a bucket before there is a data folder with a database, which is not made for it.
+    static func bucketCheckup(_ configuration: Configuration, logger: Logger) async throws -> [Diagnosis] {
+        let bucket = try makeBlobStore(configuration, NIOThreadPool.singleton, logger)
+        let found = await BlobStoreCheckup(nil, bucket, redirects: configuration.redirectsToBucket).run()
+        try await bucket.close()
+        return found
     }
 
     /// Nil if nothing is kept in the data folder.

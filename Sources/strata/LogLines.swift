@@ -28,10 +28,15 @@ struct LogLines: LogHandler {
             for (key, value) in facts { line += " \(key)=\(Self.plain("\(value)"))" }
         case .json:
             line = #"{"time":"\#(time)","level":"\#(event.level)","message":\#(Self.quoted("\(event.message)"))"#
-            for (key, value) in facts { line += ",\(Self.quoted(key)):\(Self.quoted("\(value)"))" }
+            for (key, value) in facts { line += ",\(Self.quoted(key)):\(Self.json(value))" }
             line += "}"
         }
         FileHandle.standardError.write(Data((line + "\n").utf8))
+    }
+
+    private static func json(_ value: Logger.Metadata.Value) -> String {
+        if case .stringConvertible(let number) = value, number is any BinaryInteger { return "\(number)" }
+        return quoted("\(value)")
     }
 
     /// Control characters of a client's text must not look like lines of ours.

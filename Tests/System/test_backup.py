@@ -270,6 +270,45 @@ def test_folders_are_not_mistaken_for_each_other(fresh, tmp_path):
 
 
 @pytest.mark.embedded
+def test_a_backup_of_one_registry_is_not_replaced_by_that_of_another(fresh, tmp_path):
+    server, other = fresh(), fresh()
+    _, body = server.push_image("a", "v1", [os.urandom(50_000)])
+    other.push_image("a", "v1", [os.urandom(50_000)])
+    backup(server, tmp_path / "backup")
+    assert strata("migrate", "--data", tmp_path / "empty").returncode == 0
+    before = objects(tmp_path / "backup")
+    for wrong in [other.data, tmp_path / "empty"]:
+        refused = strata("backup", "--data", wrong, "--to", tmp_path / "backup")
+        assert refused.returncode == 1 and "another registry" in refused.stderr and "another folder" in refused.stderr
+        assert objects(tmp_path / "backup") == before
+    assert backup(server, tmp_path / "backup")["objects"] == 1
+    with restored(tmp_path / "backup", tmp_path / "data") as copy:
+        assert_pulls(copy, "a", "v1", body)
+        # What was restored is the same registry.
+        assert backup(copy, tmp_path / "backup")["objects"] == 1
+
+
+@pytest.mark.embedded
+def test_a_backup_of_a_registry_that_nobody_had_served_is_replaced_once(fresh, tmp_path):
+    server, other = fresh(), fresh()
+    assert strata("migrate", "--data", tmp_path / "new").returncode == 0
+    assert strata("backup", "--data", tmp_path / "new", "--to", tmp_path / "backup").returncode == 0
+    backup(server, tmp_path / "backup")
+    refused = strata("backup", "--data", other.data, "--to", tmp_path / "backup")
+    assert refused.returncode == 1 and "another registry" in refused.stderr
+
+
+@pytest.mark.embedded
+def test_a_backup_that_cannot_be_told_whose_it_is_stays(fresh, tmp_path):
+    server = fresh()
+    backup(server, tmp_path / "backup")
+    (tmp_path / "backup/snapshot.sqlite").write_bytes(b"rotten" * 1000)
+    refused = strata("backup", "--data", server.data, "--to", tmp_path / "backup")
+    assert refused.returncode == 1 and "another folder" in refused.stderr
+    assert (tmp_path / "backup/snapshot.sqlite").read_bytes() == b"rotten" * 1000
+
+
+@pytest.mark.embedded
 def test_one_backup_at_a_time(fresh, tmp_path):
     server = fresh()
     server.push_image("a", "v1", [os.urandom(50_000)])

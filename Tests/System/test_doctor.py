@@ -7,6 +7,7 @@ import pytest
 
 from doctor import Doctor
 from harness import BINARY
+from test_server import certificate
 
 
 @pytest.fixture
@@ -38,8 +39,26 @@ def test_finds_nothing_wrong_with_healthy_stores_and_leaves_nothing_behind(docto
 
 
 def test_leaves_a_schema_that_is_not_there_to_the_registry(doctor):
-    checks = doctor(migrated=False).examine()
+    new = doctor(migrated=False)
+    checks = new.examine()
     assert not any(check["state"] == "problem" for check in checks.values())
+    assert os.listdir(new.server.data) == []
+
+
+@pytest.mark.shared
+def test_looks_at_the_object_store_before_there_is_a_schema(doctor, stores, tmp_path):
+    new = doctor(migrated=False)
+    checks = new.examine()
+    assert (checks["query plans"]["state"], checks["blob store"]["state"]) == ("skipped", "ok")
+    folder = tmp_path / "data"
+    mixed = doctor(migrated=False, data=str(folder), metadata="sqlite")
+    checks = mixed.examine()
+    assert (checks["database"]["state"], checks["blob store"]["state"]) == ("skipped", "ok")
+    assert not folder.exists()
+    for one in [new, mixed]:
+        assert stores.objects(one.server) == []
+    checks = doctor(migrated=False, s3__bucket="nowhere").examine()
+    assert "NoSuchBucket" in checks["blob store"]["finding"]
 
 
 def test_names_what_is_wrong_with_the_configuration(doctor):
@@ -49,11 +68,27 @@ def test_names_what_is_wrong_with_the_configuration(doctor):
     assert "http.idle-seconds" in check["finding"]
 
 
+@pytest.mark.embedded
+def test_names_the_files_that_cannot_be_used(doctor, tmp_path):
+    settings = {"tls.certificate": tmp_path / "cert.pem", "tls.key": tmp_path / "key.pem"}
+    done = doctor(**settings).run("doctor", "--json")
+    checks = json.loads(done.stdout)["checks"]
+    assert done.returncode == 1 and "tls.certificate" in checks[0]["finding"] and "tls.key" in checks[1]["finding"]
+    assert checks[-1]["check"] == "blob store", "the rest is looked at, too"
+    certificate(tmp_path, "one")
+    (tmp_path / "old.pem").write_bytes((tmp_path / "key.pem").read_bytes())
+    assert doctor(**settings).examine()["configuration"]["state"] == "ok"
+    certificate(tmp_path, "two")
+    (tmp_path / "key.pem").write_bytes((tmp_path / "old.pem").read_bytes())
+    found = doctor(**settings).examine()["configuration"]
+    assert found["state"] == "problem" and "does not belong to the certificate" in found["finding"]
+
+
 @pytest.mark.shared
 def test_database_that_cannot_be_reached(doctor):
-    doctor(migrated=False, postgres__url="host=127.0.0.1 port=1 connect_timeout=1", postgres__patience_seconds=2).problem(
-        "database", "Connection refused", "postgres.url"
-    )
+    away = doctor(migrated=False, postgres__url="host=127.0.0.1 port=1 connect_timeout=1", postgres__patience_seconds=2)
+    away.problem("database", "Connection refused", "postgres.url")
+    assert away.examine()["blob store"]["state"] == "ok"
 
 
 @pytest.mark.shared

@@ -2,6 +2,7 @@
 which they may try again; never a wrong byte, and never a success that is none."""
 import http.client
 import os
+import pathlib
 import subprocess
 import tempfile
 import threading
@@ -394,3 +395,41 @@ def test_a_part_that_goes_silent_is_sent_again(node, stalled):
     assert answer.status == 201
     assert seconds > 25, "it was not given the time that a slow store needs"
     node.assert_stored("stalled", data)
+
+
+def test_readiness_says_in_time_for_a_probe_which_store_is_away(stores):
+    with Faulty(stores.postgres, stores.s3, **{"postgres.patience-seconds": 15}) as node:
+        assert node.server.request("GET", "/readyz").status == 200
+
+        def assert_away(subject):
+            for _ in range(3):
+                start = time.monotonic()
+                answer = node.server.request("GET", "/readyz")
+                assert answer.status == 503 and time.monotonic() - start < 2.9
+                assert subject in answer.json()["errors"][0]["message"], answer.body
+
+        def assert_back():
+            deadline = time.monotonic() + 30
+            while node.server.request("GET", "/readyz").status != 200:
+                assert time.monotonic() < deadline, node.server.log_text()
+
+        node.sql.refuses = True
+        node.sql.reset_all()
+        assert_away("the database")
+        assert "not ready" in node.server.log_text()
+        node.clear()
+        assert_back()
+        node.http.fault(rf"^GET /{node.bucket}/?\?", "hold-answer", times=None)
+        assert_away("the blob store")
+        node.clear()
+        assert_back()
+
+
+def test_a_stop_is_orderly_while_the_database_is_away(stores):
+    with Faulty(stores.postgres, stores.s3) as node:
+        node.server.push_image("a", "v1")
+        assert node.server.request("GET", "/v2/a/manifests/v1").status == 200  # a pull to be written down
+        node.sql.refuses = True
+        node.sql.reset_all()
+        assert node.server.stop() == 0
+        assert "the last pulls are not counted" in pathlib.Path(node.server.log_path).read_text()

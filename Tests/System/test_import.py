@@ -451,6 +451,20 @@ def test_a_source_with_a_certificate_of_its_own_is_trusted_when_told(fresh, here
     assert imported(url, here, "--ca-file", str(tmp_path / "cert.pem"))["tagsImported"] == 1
 
 
+@pytest.mark.embedded
+def test_a_source_without_tls_is_told_of_in_plain_words(server, here):
+    status, report, errors = run_import(f"https://{server.host}", here)
+    assert (status, report) == (1, None)
+    assert "does not speak TLS" in errors and "http://" in errors and "BoringSSL" not in errors and ".cc" not in errors
+
+
+def test_a_password_file_that_is_not_there_is_named(here, tmp_path):
+    options = ["--user", "alice", "--password-file", str(tmp_path / "nothing")]
+    status, report, errors = run_import("https://old.example.com", here, *options)
+    assert (status, report) == (1, None)
+    assert errors == f"Error: The file {tmp_path}/nothing that --password-file names is missing or not readable as text.\n"
+
+
 @pytest.mark.parametrize("url, reason", [
     ("http://192.0.2.1:5000", "--insecure"), ("ftp://old", "--from takes"), ("https://old/v2", "--from takes"),
     ("http://user:password@127.0.0.1:5000", "--from takes"),

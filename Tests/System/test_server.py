@@ -2,6 +2,7 @@
 import concurrent.futures
 import json
 import os
+import re
 import socket
 import sqlite3
 import subprocess
@@ -10,7 +11,7 @@ import time
 
 import pytest
 
-from harness import BINARY, Server, free_port, sha256
+from harness import BINARY, ROOT, Server, free_port, sha256
 
 pytestmark = pytest.mark.embedded  # about the server, whatever its stores
 
@@ -109,6 +110,21 @@ def test_help_has_examples(command):
     assert done.returncode == 0 and "EXAMPLES" in done.stdout
 
 
+def test_every_command_is_in_the_readme():
+    listed = strata("--help").stdout.split("SUBCOMMANDS:")[1]
+    commands = re.findall(r"^  ([a-z-]+) ", listed, re.M)
+    section = (ROOT / "README.md").read_text().split("## Commands")[1].split("## ")[0]
+    assert len(commands) > 10
+    assert [name for name in commands if not re.search(rf"[` ]{name}[` ]", section)] == []
+
+
+def test_every_metric_is_in_the_documentation(server):
+    names = set(re.findall(r"^# HELP (\w+)", server.request("GET", "/metrics").body.decode(), re.M))
+    text = (ROOT / "docs/operations.md").read_text()
+    assert len(names) > 10
+    assert [name for name in sorted(names) if f"`{name}`" not in text] == []
+
+
 def test_unknown_keys_are_errors(tmp_path):
     assert "http.max-conections" in strata("config", "check", "--set", "http.max-conections=1").stderr
     (tmp_path / "c.yaml").write_text("lisen: 127.0.0.1:1\n")
@@ -156,9 +172,29 @@ def test_verify_finds_a_flipped_bit_and_a_stray(fresh):
 def test_logs_for_machines_carry_the_request_id(fresh):
     server = fresh(**{"log.format": "json"})
     server.request("GET", "/v2/", headers={"X-Request-Id": "trace-me"})
-    time.sleep(0.2)
-    lines = [json.loads(line) for line in server.log_text().splitlines() if line.startswith("{")]
-    assert any(line.get("request") == "trace-me" and line["status"] == "200" for line in lines)
+    line = logged(server, "trace-me")
+    assert (line["status"], line["bytes"], line["client"]) == (200, 2, "127.0.0.1")
+    assert line["microseconds"] > 0
+
+
+def logged(server, request):
+    """The line of a request, once it is there."""
+    for _ in range(50):
+        lines = [json.loads(line) for line in server.log_text().splitlines() if line.startswith("{")]
+        if found := [line for line in lines if line.get("request") == request]:
+            return found[0]
+        time.sleep(0.1)
+    raise AssertionError(server.log_text())
+
+
+def test_logs_name_the_client_behind_a_proxy_that_is_trusted(fresh):
+    forwarded = {"X-Forwarded-For": "203.0.113.7"}
+    server = fresh(**{"log.format": "json"})
+    server.request("GET", "/v2/", headers={"X-Request-Id": "claimed", **forwarded})
+    assert logged(server, "claimed")["client"] == "127.0.0.1"
+    server = fresh(**{"log.format": "json", "downloads.trusted-proxies": "127.0.0.0/8"})
+    server.request("GET", "/v2/", headers={"X-Request-Id": "told", **forwarded})
+    assert logged(server, "told")["client"] == "203.0.113.7"
 
 
 def certificate(folder, name):
@@ -167,6 +203,42 @@ def certificate(folder, name):
          "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
         check=True, capture_output=True,
     )
+
+
+@pytest.mark.parametrize("address, reason", [
+    ("192.0.2.1:5000", "no network interface of this machine has that address"),
+    ("nobody.invalid:5000", "no address of that name is known"),
+    (None, "another program listens there already"),
+])
+def test_an_address_that_cannot_be_listened_on_is_named_with_what_to_do(tmp_path, address, reason):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = address or f"127.0.0.1:{taken.getsockname()[1]}"
+        done = strata("serve", "--data", str(tmp_path), "--listen", address, "--set", "http.allow-plain=true")
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"Error: Nothing can be served at {address}: {reason}.") and "'listen'" in last
+
+
+def test_files_that_do_not_do_for_tls_are_named_with_what_is_wrong(tmp_path):
+    certificate(tmp_path, "one")
+    (tmp_path / "other").mkdir()
+    certificate(tmp_path / "other", "two")
+    (tmp_path / "text.pem").write_text("no PEM")
+    good, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    for chosen, chosen_key, name, fault in [
+        (tmp_path / "nothing", key, "tls.certificate", "is missing or not readable"),
+        (good, tmp_path / "nothing", "tls.key", "is missing or not readable"),
+        (tmp_path / "text.pem", key, "tls.certificate", "it holds no certificate in PEM"),
+        (good, tmp_path / "text.pem", "tls.key", "it holds no private key in PEM"),
+        (key, good, "tls.certificate", "it holds no certificate in PEM"),
+        (good, tmp_path / "other/key.pem", "tls.key", f"its key does not belong to the certificate in {good}"),
+    ]:
+        options = ["--set", f"tls.certificate={chosen}", "--set", f"tls.key={chosen_key}"]
+        for command in [["serve", "--listen", "127.0.0.1:0"], ["config", "check"]]:
+            done = strata(*command, "--data", str(tmp_path / "data"), *options)
+            path = chosen if name == "tls.certificate" else chosen_key
+            assert done.returncode == 1, done
+            assert f"Error: The file {path} that '{name}' names" in done.stderr and fault in done.stderr, done.stderr
 
 
 def curl(server, folder, *options):
@@ -220,14 +292,20 @@ def test_a_renewed_certificate_is_used_without_a_restart(tls):
 def test_a_broken_certificate_is_refused_and_the_old_one_stays(tls):
     server, folder = tls
     (folder / "good.pem").write_bytes((folder / "cert.pem").read_bytes())
-    (folder / "cert.pem").write_text("no certificate")
-    server.process.send_signal(1)  # SIGHUP
-    for _ in range(50):
-        if "the old one stays" in server.log_text():
-            break
-        time.sleep(0.1)
-    else:
-        raise AssertionError("the log says nothing of the broken certificate")
+    (folder / "other").mkdir()
+    certificate(folder / "other", "other")
+    for wrong, reason in [
+        (b"no certificate", "it holds no certificate in PEM"),
+        ((folder / "other/cert.pem").read_bytes(), "its key does not belong to the certificate"),
+    ]:
+        (folder / "cert.pem").write_bytes(wrong)
+        server.process.send_signal(1)  # SIGHUP
+        for _ in range(50):
+            if any("the old one stays" in line and reason in line for line in server.log_text().splitlines()):
+                break
+            time.sleep(0.1)
+        else:
+            raise AssertionError(f"the log says nothing of the broken certificate: {server.log_text()}")
     (folder / "cert.pem").write_bytes((folder / "good.pem").read_bytes())
     assert curl(server, folder, f"https://{server.host}/v2/").stdout.endswith("200")
 

@@ -15,9 +15,13 @@ package struct ClientNetworks: Sendable {
     func reachStore(_ request: HTTPRequest) -> Bool {
         guard !withoutStore.isEmpty else { return true }
         // Who cannot be told apart is served here: slower, but it works.
-        guard let client = client(request.peer, request.headers[canonicalForm: "X-Forwarded-For"].map(String.init))
-        else { return false }
+        guard let client = client(of: request) else { return false }
         return !withoutStore.contains { $0.contains(client) }
+    }
+
+    /// Whoever sent the request, as far as that is known.
+    func client(of request: HTTPRequest) -> String? {
+        client(request.peer, request.headers[canonicalForm: "X-Forwarded-For"].map(String.init))
     }
 
     /// The nearest address on the way from the client that is no trusted proxy.

@@ -19,7 +19,7 @@ package final class CertificateStore: Sendable {
     private let state: Mutex<State>
 
     /// - Parameters: paths of PEM files; the certificate's holds the chain, leaf first.
-    /// - Throws: `NIOSSLError` or an I/O error if the files cannot be read or do not belong together.
+    /// - Throws: ``CertificateError`` if the files cannot be read or do not belong together.
     package init(certificatePath: String, keyPath: String) throws {
         self.certificatePath = certificatePath
         self.keyPath = keyPath
@@ -42,15 +42,43 @@ package final class CertificateStore: Sendable {
     }
 
     private static func load(_ certificatePath: String, _ keyPath: String) throws -> NIOSSLContext {
-        let chain = try NIOSSLCertificate.fromPEMFile(certificatePath)
-        let key = try NIOSSLPrivateKey(file: keyPath, format: .pem)
+        let chain = try read(.certificate, certificatePath, "it holds no certificate in PEM") {
+            let chain = try NIOSSLCertificate.fromPEMBytes($0)
+            return chain.isEmpty ? nil : chain
+        }
+        let key = try read(.key, keyPath, "it holds no private key in PEM without a passphrase") {
+            try NIOSSLPrivateKey(bytes: $0, format: .pem)
+        }
         var configuration = TLSConfiguration.makeServerConfiguration(
             certificateChain: chain.map { .certificate($0) },
             privateKey: .privateKey(key)
         )
         configuration.minimumTLSVersion = .tlsv12
         configuration.applicationProtocols = ["h2", "http/1.1"]
-        return try NIOSSLContext(configuration: configuration)
+        do {
+            return try NIOSSLContext(configuration: configuration)
+        } catch NIOSSLError.failedToLoadPrivateKey {
+            let reason = "its key does not belong to the certificate in \(certificatePath)"
+            throw CertificateError(file: .key, path: keyPath, reason: reason)
+        }
+    }
+
+    /// - Parameters:
+    ///   - fault: what is wrong with a file that cannot be parsed.
+    ///   - parse: nil if there is nothing in the bytes.
+    private static func read<Value>(
+        _ file: CertificateError.File,
+        _ path: String,
+        _ fault: String,
+        _ parse: ([UInt8]) throws -> Value?
+    ) throws -> Value {
+        guard let content = FileManager.default.contents(atPath: path) else {
+            throw CertificateError(file: file, path: path, reason: "it is missing or not readable")
+        }
+        do {
+            if let value = try parse(Array(content)) { return value }
+        } catch is NIOSSLError {}  // says less than we do
+        throw CertificateError(file: file, path: path, reason: fault)
     }
 
     private static func version(_ certificatePath: String, _ keyPath: String) -> Version {
@@ -60,4 +88,16 @@ package final class CertificateStore: Sendable {
         }
         return Version(certificate: modified(certificatePath), key: modified(keyPath))
     }
+}
+
+/// Why a file cannot be used for TLS. Says nothing about what is in it.
+package struct CertificateError: Error, CustomStringConvertible {
+    package enum File: Sendable { case certificate, key }
+
+    package let file: File
+    package let path: String
+    /// Follows the name of the file, without a full stop.
+    package let reason: String
+
+    package var description: String { "\(path): \(reason)" }
 }

@@ -43,27 +43,14 @@ package struct HTTPServer: Sendable {
     /// Serves until `shutdown` returns, then lets the requests in flight finish within the limit.
     ///
     /// - Parameter onListening: told the address that is really listened on.
-    /// - Throws: `IOError` if the address cannot be bound.
+    /// - Throws: ``ListenError`` if the address cannot be bound.
     package func run(
         host: String,
         port: Int,
         onListening: @Sendable (SocketAddress?) -> Void,
         until shutdown: @escaping @Sendable () async -> Void
     ) async throws {
-        let listener = try await ServerBootstrap(group: group)
-            .serverChannelOption(.backlog, value: 1024)
-            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
-            .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
-            .childChannelOption(.maxMessagesPerRead, value: 1)
-            // A client may say that it sends no more and still wait for its answer.
-            .childChannelOption(.allowRemoteHalfClosure, value: true)
-            .childChannelOption(
-                .recvAllocator,
-                value: AdaptiveRecvByteBufferAllocator(minimum: 2048, initial: 65_536, maximum: 256 * 1024)
-            )
-            .bind(host: host, port: port, serverBackPressureStrategy: .init(lowWatermark: 1, highWatermark: 8)) {
-                setUp($0)
-            }
+        let listener = try await listen(host, port)
         onListening(listener.channel.localAddress)
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask {
@@ -82,6 +69,32 @@ package struct HTTPServer: Sendable {
             while let result = await group.nextResult() {
                 if case .failure(let error) = result, !(error is CancellationError) { throw error }
             }
+        }
+    }
+
+    private func listen(_ host: String, _ port: Int) async throws -> NIOAsyncChannel<EventLoopFuture<Connection>, Never>
+    {
+        let bootstrap = ServerBootstrap(group: group)
+            .serverChannelOption(.backlog, value: 1024)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .childChannelOption(.maxMessagesPerRead, value: 1)
+            // A client may say that it sends no more and still wait for its answer.
+            .childChannelOption(.allowRemoteHalfClosure, value: true)
+            .childChannelOption(
+                .recvAllocator,
+                value: AdaptiveRecvByteBufferAllocator(minimum: 2048, initial: 65_536, maximum: 256 * 1024)
+            )
+        do {
+            return try await bootstrap.bind(
+                host: host,
+                port: port,
+                serverBackPressureStrategy: .init(lowWatermark: 1, highWatermark: 8)
+            ) { setUp($0) }
+        } catch let error as IOError {
+            throw ListenError(host: host, port: port, code: error.errnoCode)
+        } catch is SocketAddressError.UnknownHost {
+            throw ListenError(unknown: host, port: port)
         }
     }
 

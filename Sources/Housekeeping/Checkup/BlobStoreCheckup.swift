@@ -2,9 +2,10 @@ package import BlobStorage
 package import Metadata
 
 /// Stores objects and deletes them again. Their keys are in the trash before they are in the store, like all keys, and
-/// stay there for the collector where something is left.
+/// stay there for the collector where something is left. Where there is no database yet, nobody knows of them: what
+/// cannot be deleted is then found by `strata verify`.
 package struct BlobStoreCheckup: Sendable {
-    private let metadata: MetadataStore
+    private let metadata: MetadataStore?
     private let blobs: any BlobStore
     /// Whether clients are to be sent to the store for large blobs.
     private let redirects: Bool
@@ -12,17 +13,19 @@ package struct BlobStoreCheckup: Sendable {
     /// Signatures are refused from 15 minutes on.
     private static let tolerableSkew = 30
 
-    package init(_ metadata: MetadataStore, _ blobs: any BlobStore, redirects: Bool) {
+    /// - Parameter metadata: with the current schema; nil if there is none.
+    package init(_ metadata: MetadataStore?, _ blobs: any BlobStore, redirects: Bool) {
         (self.metadata, self.blobs, self.redirects) = (metadata, blobs, redirects)
     }
 
-    /// Needs the current schema.
     package func run() async -> [Diagnosis] {
         do {
             let keys = [StorageKey.random(), StorageKey.random()]
-            try await metadata.registerKeys(keys.map(\.bytes))
+            try await metadata?.registerKeys(keys.map(\.bytes))
             let probe = await blobs.probe(keys, readingURL: redirects)
-            if blobs.deletesForGood { try await metadata.forget(try await metadata.claim(probe.gone.map(\.bytes))) }
+            if blobs.deletesForGood, let metadata {
+                try await metadata.forget(try await metadata.claim(probe.gone.map(\.bytes)))
+            }
             return diagnoses(probe)
         } catch {
             let finding = "its keys cannot be kept in the database: \(error)"

@@ -140,6 +140,11 @@ package struct SourceRegistry: Sendable {
                 throw error
             } catch let error as TemporaryFailure {
                 failure = error
+            } catch let error as NIOSSLError where Self.meansPlainHTTP(error) {
+                throw SourceError.refused(
+                    "\(subject) cannot be had: the server does not speak TLS. If it is to be spoken to unencrypted, name it "
+                        + "with http://, and allow that with --insecure."
+                )
             } catch {
                 try Task.checkCancellation()
                 failure = TemporaryFailure(reason: "\(error)", tries: tries)
@@ -156,6 +161,9 @@ package struct SourceRegistry: Sendable {
             try pulse.check()
         }
     }
+
+    /// The first bytes of the answer were no TLS. Told by its words: NIO has no case for it.
+    private static func meansPlainHTTP(_ error: NIOSSLError) -> Bool { "\(error)".contains("WRONG_VERSION_NUMBER") }
 
     private static func pause(after attempt: Int) -> Duration {
         let ceiling = min(15, 0.5 * Double(1 << (attempt - 1)))

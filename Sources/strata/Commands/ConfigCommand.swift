@@ -1,5 +1,4 @@
 import ArgumentParser
-import BlobStorage
 import FoundationEssentials
 
 struct ConfigCommand: AsyncParsableCommand {
@@ -43,14 +42,8 @@ struct ConfigCommand: AsyncParsableCommand {
         @OptionGroup var options: ConfigurationOptions
 
         func run() async throws {
-            let configuration = try options.load()
-            if let files = configuration.tls.files {
-                let problems = [("tls.certificate", files.certificate), ("tls.key", files.key)]
-                    .filter { _, path in !FileManager.default.isReadableFile(atPath: path) }
-                    .map { key, path in ConfigurationProblem.unreadable(key: key, path: path) }
-                guard problems.isEmpty else { throw ConfigurationError(problems: problems) }
-            }
-            _ = try CDNURLSigner(configuration.downloads, prefix: configuration.s3.prefix)
+            let problems = try options.load().problemsOfFiles()
+            guard problems.isEmpty else { throw ConfigurationError(problems: problems) }
             print("The configuration is right.")
         }
     }

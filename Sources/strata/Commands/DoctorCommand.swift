@@ -31,9 +31,7 @@ struct DoctorCommand: AsyncParsableCommand {
         do {
             found = try await Self.examine(try options.load())
         } catch let error as ConfigurationError {
-            found = error.problems.map {
-                .problem("configuration", "\($0)", "See docs/configuration.md")
-            }
+            found = Self.diagnoses(error.problems)
         }
         try show(found)
         if found.contains(where: { $0.state == .problem }) { throw ExitCode(1) }
@@ -45,34 +43,46 @@ struct DoctorCommand: AsyncParsableCommand {
         var log = configuration.log
         log.level = .error  // what is tried again is told once, when it has failed
         let logger = Logger(label: "strata") { [log] _ in LogLines(log) }
-        var found: [Diagnosis] = [.ok("configuration", "it can be served")]
-        if let folder = Composition.folderCheckup(configuration) {
-            found += folder.run()
-            guard folder.exists else {
-                return found + [.skipped("stores", "they are made at the first start")]
-            }
-            if found.contains(where: { !$0.permitsServing }) { return found }
+        let problems = try configuration.problemsOfFiles()
+        let found = problems.isEmpty ? [.ok("configuration", "it can be served")] : diagnoses(problems)
+        let folder = Composition.folderCheckup(configuration)
+        let ofFolder = folder?.run() ?? []
+        let isWritable = ofFolder.allSatisfy(\.permitsServing)
+        // Nothing is made that a registry makes at its first start.
+        let isMade =
+            configuration.metadata == .sqlite ? DataFolder(configuration).holdsRegistry : folder?.exists ?? true
+        if isWritable, isMade { return found + ofFolder + (try await stores(configuration, logger)) }
+        let reason = isWritable ? "made at the first start" : "kept in the data folder"
+        guard configuration.blobs == .s3 else { return found + ofFolder + [.skipped("stores", "they are \(reason)")] }
+        let ofBucket = try await opening { try await Composition.bucketCheckup(configuration, logger: logger) }
+        return found + ofFolder + [.skipped("database", "it is \(reason)")] + ofBucket
+    }
+
+    private static func diagnoses(_ problems: [ConfigurationProblem]) -> [Diagnosis] {
+        problems.map { .problem("configuration", "\($0)", "See docs/configuration.md") }
+    }
+
+    /// What is said where a store cannot be opened at all.
+    private static func opening(_ body: () async throws -> [Diagnosis]) async throws -> [Diagnosis] {
+        do {
+            return try await body()
+        } catch let error as ConfigurationError {
+            return diagnoses(error.problems)
+        } catch {
+            return [.problem("stores", "they cannot be opened: \(error)", "See to the file or folder that it names")]
         }
-        return found + (try await stores(configuration, logger))
     }
 
     private static func stores(_ configuration: Configuration, _ logger: Logger) async throws -> [Diagnosis] {
-        do {
-            return try await Composition.with(configuration, logger: logger) { composition in
+        try await opening {
+            try await Composition.with(configuration, logger: logger) { composition in
                 let database = composition.databaseCheckup()
-                let (engine, isCurrent) = (await database.engine(), await database.isCurrent())
-                guard isCurrent else {
-                    return engine + [
-                        .skipped("query plans, blob store", "they need the current schema in a database that works")
-                    ]
-                }
-                let plans = await database.plans()
-                return engine + [plans] + (await composition.blobStoreCheckup(readingURL: true).run())
+                let (engine, hasSchema) = (await database.engine(), await database.isCurrent())
+                let plans =
+                    hasSchema ? await database.plans() : .skipped("query plans", "they need the current schema")
+                let checkup = composition.blobStoreCheckup(readingURL: true, hasSchema: hasSchema)
+                return engine + [plans] + (await checkup.run())
             }
-        } catch let error as ConfigurationError {
-            return error.problems.map { .problem("configuration", "\($0)", "See docs/configuration.md") }
-        } catch {
-            return [.problem("stores", "they cannot be opened: \(error)", "See to the file or folder that it names")]
         }
     }
 

@@ -124,7 +124,9 @@ struct ImportCommand: AsyncParsableCommand {
             return nil
         }
         if let passwordFile {
-            let text = try String(contentsOfFile: passwordFile, encoding: .utf8)
+            guard let text = try? String(contentsOfFile: passwordFile, encoding: .utf8) else {
+                throw Refusal("The file \(passwordFile) that --password-file names is missing or not readable as text.")
+            }
             return SourceCredentials(user: user, password: String(text.prefix { !$0.isNewline }))
         }
         guard let password = environment["IMPORT_PASSWORD"] else {

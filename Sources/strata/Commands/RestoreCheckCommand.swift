@@ -23,9 +23,7 @@ struct RestoreCheckCommand: AsyncParsableCommand {
 
     func run() async throws {
         let configuration = try options.load()
-        if configuration.metadata == .sqlite, !DataFolder(configuration).holdsRegistry {
-            throw ValidationError("\(DataFolder(configuration).path) holds no registry: metadata.sqlite is missing.")
-        }
+        if configuration.metadata == .sqlite { try DataFolder(configuration).requireRegistry() }
         let logger = Logger(label: "strata") { _ in LogLines(configuration.log) }
         let bar = ProgressBar(unless: json)
         let report = try await Composition.with(configuration, logger: logger) { composition in

@@ -38,10 +38,10 @@ struct RetentionCommand: AsyncParsableCommand {
             let trial = try policy.map {
                 ScopedPolicy(scope: .repository(repository), version: 0, policy: try PolicyFile.read($0))
             }
-            let plan = try await options.withStores {
-                try await $0.metadata.retentionPlan(of: repository, trying: trial)
+            let plan = try await options.withStores { stores in
+                try await inPlainWords { try await stores.metadata.retentionPlan(of: repository, trying: trial) }
             }
-            guard let plan else { throw ValidationError("No policy holds in \(repository).") }
+            guard let plan else { throw Refusal("No policy holds in \(repository).") }
             if json { return try printJSON(plan) }
             for line in RetentionPlanText(plan).lines { print(line) }
         }
@@ -59,11 +59,13 @@ struct RetentionCommand: AsyncParsableCommand {
 
         func run() async throws {
             let run = try await options.withStores { stores in
-                try await stores.metadata.retentionPlan(of: repository).asyncMap {
-                    try await stores.metadata.apply($0, cause: "request")
+                try await inPlainWords {
+                    try await stores.metadata.retentionPlan(of: repository).asyncMap {
+                        try await stores.metadata.apply($0, cause: "request")
+                    }
                 }
             }
-            guard let run else { throw ValidationError("No policy holds in \(repository).") }
+            guard let run else { throw Refusal("No policy holds in \(repository).") }
             if json { return try printJSON(run) }
             print("deleted \(run.tags) tags and \(run.manifests) untagged manifests; \(run.bytes) bytes will be freed")
         }
@@ -99,7 +101,7 @@ struct RetentionCommand: AsyncParsableCommand {
 
         func run() async throws {
             let stored = try await options.withStores { try await $0.metadata.policy(of: scope) }
-            guard let policy = stored?.policy else { throw ValidationError("There is no policy of \(scope).") }
+            guard let policy = stored?.policy else { throw Refusal("There is no policy of \(scope).") }
             print(policy.canonical, terminator: "")
         }
     }
@@ -130,7 +132,7 @@ struct RetentionCommand: AsyncParsableCommand {
                 _ = try await stores.metadata.setPolicy(nil, of: scope)
                 return true
             }
-            guard removed else { throw ValidationError("There is no policy of \(scope).") }
+            guard removed else { throw Refusal("There is no policy of \(scope).") }
             print("there is no policy of \(scope) any more")
         }
     }
@@ -144,15 +146,16 @@ extension Optional {
 
 private enum PolicyFile {
     static func read(_ path: String) throws -> RetentionPolicy {
+        let name = path == "-" ? "standard input" : path
         let data: Data
         do {
             data =
                 path == "-"
                 ? try FileHandle.standardInput.readToEnd() ?? Data() : try Data(contentsOf: URL(fileURLWithPath: path))
         } catch {
-            throw ValidationError("\(path) cannot be read.")
+            throw Refusal("\(name) cannot be read.")
         }
-        do { return try RetentionPolicy(decoding: data) } catch { throw ValidationError("\(path): \(error)") }
+        do { return try RetentionPolicy(decoding: data) } catch { throw Refusal("\(name): \(error)") }
     }
 }
 

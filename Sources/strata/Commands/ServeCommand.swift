@@ -37,11 +37,12 @@ struct ServeCommand: AsyncParsableCommand {
 
     private static func serve(_ composition: Composition, _ configuration: Configuration, _ logger: Logger) async throws
     {
-        let certificates = try composition.certificates()
+        let certificates = try configuration.certificates()
         let downloads = try composition.downloads()
         try await prepare(composition, logger)
         let registry = try await composition.registry(downloads)
-        let server = composition.server(registry, certificates)
+        let readiness = composition.readiness()
+        let server = composition.server(registry, readiness, certificates)
         let stop = await UnixSignalsSequence(trapping: .sigterm, .sigint)
         try await withThrowingTaskGroup(of: Void.self) { group in
             if let certificates {
@@ -54,6 +55,7 @@ struct ServeCommand: AsyncParsableCommand {
                     }
                 }
             }
+            group.addTask { await readiness.run() }
             group.addTask {
                 await registry.pulls.run { error in
                     logger.warning("pulls are not written down yet", metadata: ["error": "\(error)"])
@@ -77,7 +79,12 @@ struct ServeCommand: AsyncParsableCommand {
             )
             group.cancelAll()
         }
-        try await registry.pulls.flush()
+        do {
+            try await registry.pulls.flush()
+        } catch {
+            // The stop is as orderly as it can be; a supervisor that was told of a failure could do nothing about it.
+            logger.warning("the last pulls are not counted", metadata: ["error": "\(error)"])
+        }
     }
 
     /// Brings the schema up to date, and does not return where nothing could be served.
