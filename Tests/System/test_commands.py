@@ -46,6 +46,21 @@ def test_no_schema_is_changed_in_passing(fresh, stores, command):
             assert stores.sql(server, "SELECT version FROM schema_migration ORDER BY version") == before
 
 
+def test_an_import_makes_a_registry_and_upgrades_none(stores, fresh):
+    """The source is not there, and is asked last."""
+    command = ["import", "--from", "http://127.0.0.1:1"]
+    new = Server(settings=stores.settings())
+    assert strata(*command, *new.options).returncode == 1
+    assert strata("hold", "list", "a", *new.options).stderr == "Error: There is no repository a.\n"
+    old = fresh()
+    assert old.stop() == 0
+    stores.sql(old, "DELETE FROM schema_migration WHERE version = (SELECT max(version) FROM schema_migration)")
+    before = stores.sql(old, "SELECT version FROM schema_migration ORDER BY version")
+    done = strata(*command, *old.options)
+    assert done.returncode == 1 and "strata migrate" in done.stderr, done
+    assert stores.sql(old, "SELECT version FROM schema_migration ORDER BY version") == before
+
+
 @pytest.mark.shared
 def test_a_database_without_a_registry_gets_none(stores):
     server = Server(settings=stores.settings())

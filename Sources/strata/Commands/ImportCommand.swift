@@ -78,7 +78,7 @@ struct ImportCommand: AsyncParsableCommand {
             connections: 3 * workers
         )
         let report = try await Composition.with(configuration, logger: logger) { composition in
-            try await composition.metadata.migrate()
+            try await Self.prepare(composition.metadata)
             return try await SourceRegistry.with(settings, logger: logger) { source in
                 defer { line?.finish() }
                 let importer = try await composition.importer(source, selection, workers: workers) { line?.show($0) }
@@ -87,6 +87,15 @@ struct ImportCommand: AsyncParsableCommand {
         }
         try show(report)
         if report.failureCount > 0 { throw ExitCode(1) }
+    }
+
+    /// Makes a registry where there is none, to be filled; upgrades none that serves.
+    private static func prepare(_ metadata: MetadataStore) async throws {
+        do {
+            try await metadata.requireCurrentSchema()
+        } catch SchemaError.older(found: 0, known: _) {
+            try await metadata.migrate()
+        }
     }
 
     func validate() throws {
