@@ -1,4 +1,5 @@
-/// The parameters behind the `?`, in their order.
+/// The parameters behind the `?`, in their order, but for those whose value is no text: it has a zero, which PostgreSQL
+/// takes in none, or is not rightly encoded.
 package struct QueryParameters {
     package let items: [(name: String, value: String)]
 
@@ -6,7 +7,8 @@ package struct QueryParameters {
         items = text.utf8.split(separator: UInt8(ascii: "&")).compactMap { item in
             let pair = item.split(separator: UInt8(ascii: "="), maxSplits: 1, omittingEmptySubsequences: false)
             guard let name = percentDecoded(Substring(pair[0]), plusIsSpace: true),
-                let value = percentDecoded(pair.count > 1 ? Substring(pair[1]) : "", plusIsSpace: true)
+                let value = percentDecoded(pair.count > 1 ? Substring(pair[1]) : "", plusIsSpace: true),
+                !value.utf8.contains(0)
             else { return nil }
             return (name, value)
         }
@@ -16,8 +18,7 @@ package struct QueryParameters {
     package func all(_ name: String) -> [String] { items.filter { $0.name == name }.map(\.value) }
 }
 
-/// Nil if a percent sign is not followed by two hexadecimal digits, or the bytes are not UTF-8, or one of them is a zero,
-/// which PostgreSQL has no text with.
+/// Nil if a percent sign is not followed by two hexadecimal digits, or the bytes are not UTF-8.
 package func percentDecoded(_ text: Substring, plusIsSpace: Bool) -> String? {
     let isPlain = text.utf8.withContiguousStorageIfAvailable {
         !$0.contains(UInt8(ascii: "%")) && !$0.contains(UInt8(ascii: "+"))
@@ -36,7 +37,7 @@ package func percentDecoded(_ text: Substring, plusIsSpace: Bool) -> String? {
         default: bytes.append(byte)
         }
     }
-    return bytes.contains(0) ? nil : String(validating: bytes, as: UTF8.self)
+    return String(validating: bytes, as: UTF8.self)
 }
 
 /// All but RFC 3986's unreserved characters as `%XX`, so that the text can be a query's value.

@@ -73,11 +73,11 @@ struct ContentRangeTests {
 struct PercentEncodingTests {
     @Test(
         "hides all that means something in a query, and comes back",
-        arguments: ["", "a-Z_0.~", "a/b:pull,push", "é +%&=#\n"]
+        arguments: ["", "a-Z_0.~", "a/b:pull,push", "é +%&=#\n\0"]
     )
     func comesBack(_ text: String) {
         let encoded = percentEncoded(text)
-        #expect(encoded.utf8.allSatisfy { !"/:, +&=#\n".utf8.contains($0) && $0 < 128 })
+        #expect(encoded.utf8.allSatisfy { !"/:, +&=#\n\0".utf8.contains($0) && $0 < 128 })
         #expect(percentDecoded(Substring(encoded), plusIsSpace: true) == text)
     }
 
@@ -86,7 +86,12 @@ struct PercentEncodingTests {
         #expect(percentDecoded(Substring(text), plusIsSpace: false) == expected)
     }
 
-    @Test("that is broken is refused", arguments: ["%", "%2", "%zz", "%+1", "%ff", "%00"])
+    @Test("of what is no text leaves a parameter out", arguments: ["a%00", "%ff", "%2"])
+    func leavesOut(_ text: String) {
+        #expect(QueryParameters("last=\(text)&n=1").items.map(\.name) == ["n"])
+    }
+
+    @Test("that is broken is refused", arguments: ["%", "%2", "%zz", "%+1", "%ff"])
     func refuses(_ text: String) {
         #expect(percentDecoded(Substring(text), plusIsSpace: false) == nil)
     }
