@@ -20,8 +20,8 @@ extension MetadataStore {
     package func advance(_ work: inout RetentionWork) async throws -> Bool {
         guard let batch = work.batches.last else { return false }
         switch batch {
-        case .tags(let tags): work.run = try await drop(tags, work, isLast: work.isLastDeletion(batch))
-        case .manifests(let ids): work.run = try await letGo(of: ids, work, isLast: work.isLastDeletion(batch))
+        case .tags(let tags): work.run = try await drop(tags, work)
+        case .manifests(let ids): work.run = try await letGo(of: ids, work)
         case .announcements(let tags): try await announce(tags, in: work.plan.repo)
         }
         work.batches.removeLast()
@@ -57,8 +57,7 @@ extension MetadataStore {
         }
     }
 
-    private func drop(_ tags: [RetentionPlan.TagPlan], _ work: RetentionWork, isLast: Bool) async throws -> RetentionRun
-    {
+    private func drop(_ tags: [RetentionPlan.TagPlan], _ work: RetentionWork) async throws -> RetentionRun {
         let plan = work.plan
         let window = promises.window
         let policyLock = database.dialect.tableLock("retention_policy")
@@ -99,15 +98,15 @@ extension MetadataStore {
                     try db.hint(.condemned, rows.map { (id, $0.int(0)) }, Sentence(reason: reason, since: db.now))
                 }
             }
-            return try db.note(work, tags: dropped.count, isLast: isLast)
+            return try db.note(work, tags: dropped.count)
         }
     }
 
-    private func letGo(of manifests: [Int64], _ work: RetentionWork, isLast: Bool) async throws -> RetentionRun {
+    private func letGo(of manifests: [Int64], _ work: RetentionWork) async throws -> RetentionRun {
         try await database.write { db in
             // The collector asks the policies itself.
             try db.hint(.manifest, manifests, dueIn: 0)
-            return try db.note(work, manifests: manifests.count, isLast: isLast)
+            return try db.note(work, manifests: manifests.count)
         }
     }
 
@@ -185,13 +184,12 @@ extension SQLTransaction {
     /// Writes down what a batch deletes, in its transaction.
     ///
     /// - Returns: the run with it.
-    fileprivate func note(_ work: RetentionWork, tags: Int = 0, manifests: Int = 0, isLast: Bool) throws -> RetentionRun
-    {
+    fileprivate func note(_ work: RetentionWork, tags: Int = 0, manifests: Int = 0) throws -> RetentionRun {
         var run = work.run
         run.tags += Int64(tags)
         run.manifests += Int64(manifests)
         guard run.tags + run.manifests > 0 else { return run }
-        if isLast { run.bytes = work.plan.freed.bytes }
+        if work.isLastDeletion { run.bytes = work.plan.freed.bytes }
         if run.id > 0 {
             try self.run(
                 """

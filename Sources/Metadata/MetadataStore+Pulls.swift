@@ -48,7 +48,6 @@ private struct PulledRow {
     }
 
     var text: String { "\(reference)" }
-    var isDigest: Bool { if case .digest = reference { true } else { false } }
     var digest: Digest? { if case .digest(let digest) = reference { digest } else { nil } }
     var tag: String? { if case .tag(let tag) = reference { tag.text } else { nil } }
 }
@@ -66,7 +65,7 @@ extension SQLTransaction {
             }
             let found = Set(tags.map { $0.text(0) } + digests.map { "\($0.digest(0))" })
             // Tags before digests, as deletions forget them.
-            let sorted = pulls.sorted { ($0.isDigest ? 1 : 0, $0.text) < ($1.isDigest ? 1 : 0, $1.text) }
+            let sorted = pulls.sorted { ($0.digest == nil ? 0 : 1, $0.text) < ($1.digest == nil ? 0 : 1, $1.text) }
             return sorted.filter { found.contains($0.text) }
         }
     }

@@ -72,8 +72,8 @@ package struct RetentionWork: Sendable {
         }
     }
 
-    /// Whether all is deleted that is to be once this batch is.
-    func isLastDeletion(_ batch: Batch) -> Bool {
+    /// Whether all is deleted that is to be once the next batch is.
+    var isLastDeletion: Bool {
         if case .announcements? = batches.dropLast().last { return true }
         return batches.count == 1
     }

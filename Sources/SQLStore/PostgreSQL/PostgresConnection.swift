@@ -6,7 +6,7 @@ final class PostgresConnection {
     private let handle: OpaquePointer
     private let preparesStatements: Bool
     private var prepared: [String: String] = [:]
-    private let clock: ServerClock
+    let clock: ServerClock
     /// What a transaction's id is good for: the server's line of history, which is another one after a failover, and the
     /// last time that it started without its statistics, which it drops in a crash. After either, an id of ours that had
     /// not reached the disk may have been given again, to a transaction that is not ours.
@@ -100,11 +100,8 @@ final class PostgresConnection {
         return time / 1000
     }
 
-    /// What ``heard(_:askedAt:)`` takes.
+    /// What ``ServerClock/heard(_:askedAt:)`` takes.
     static let time: StaticString = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
-
-    /// What the server said of its ``time``, when it was asked along with something else.
-    func heard(_ time: Int64, askedAt: Int64) { clock.heard(time, askedAt: askedAt) }
 
     // MARK: - Statements
 

@@ -101,7 +101,7 @@ final class PostgresTransaction: SQLTransaction {
     private func identify(_ rows: [SQLRow], sentAt: Int64) throws {
         guard let row = rows.first else { throw PostgresError(state: "XX000", message: "a transaction without an id") }
         id = row.text(0)
-        connection.heard(row.int(1), askedAt: sentAt)
+        connection.clock.heard(row.int(1), askedAt: sentAt)
     }
 
     private static func rows(of result: OpaquePointer) throws -> [SQLRow] {
