@@ -233,3 +233,13 @@ def image_manifest(config=b"{}", layers=(b"layer",), **extra) -> dict:
         "layers": [descriptor(layer, OCI_LAYER) for layer in layers],
         **extra,
     }
+
+
+def wait_until(condition, what, seconds=40):
+    """Fails unless the condition holds in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return
+        time.sleep(0.3)
+    raise AssertionError(f"after {seconds} s: not {what}")

@@ -3,8 +3,8 @@ import re
 
 import yaml
 
-from harness import ROOT
-from test_collection import quick, wait_until
+from harness import ROOT, wait_until
+from test_collection import quick
 
 FILE = ROOT / "deploy/prometheus/alerts.yml"
 RULES = [rule for group in yaml.safe_load(FILE.read_text())["groups"] for rule in group["rules"]]

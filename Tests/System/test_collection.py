@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from harness import BINARY, sha256
+from harness import BINARY, sha256, wait_until
 
 pytestmark = pytest.mark.seaweedfs
 
@@ -26,15 +26,6 @@ def strata(server, *arguments):
     done = subprocess.run([BINARY, *arguments, *server.options], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def wait_until(condition, what, seconds=40):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return
-        time.sleep(0.3)
-    raise AssertionError(f"after {seconds} s: not {what}")
 
 
 def test_a_deleted_image_gives_its_bytes_back_and_shared_layers_stay(fresh, stores):

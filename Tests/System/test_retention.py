@@ -4,8 +4,8 @@ import os
 import subprocess
 import tempfile
 
-from harness import BINARY, OCI_INDEX, OCI_MANIFEST, sha256
-from test_collection import LARGE, quick, strata, wait_until
+from harness import BINARY, OCI_INDEX, OCI_MANIFEST, sha256, wait_until
+from test_collection import LARGE, quick, strata
 
 
 def set_policy(server, scope, *rules, immutable=()):

@@ -3,12 +3,11 @@ named. Ceph's gateway enforces the policy that stands there."""
 import json
 import os
 import re
-import time
 
 import pytest
 
 from doctor import Doctor
-from harness import ROOT, Server
+from harness import ROOT, Server, wait_until
 
 pytestmark = pytest.mark.shared
 
@@ -71,15 +70,6 @@ def doctor(tenant):
 def server(tenant):
     with Server(settings=tenant.settings | QUICK) as running:
         yield running
-
-
-def wait_until(condition, what, seconds=40):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return
-        time.sleep(0.3)
-    raise AssertionError(f"after {seconds} s: not {what}")
 
 
 def begin_and_lose(server, stores):

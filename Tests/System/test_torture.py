@@ -10,7 +10,7 @@ import time
 import pytest
 
 from cluster import cluster
-from test_collection import wait_until
+from harness import wait_until
 from torture import WINDOWS, Violation, World
 from torture_actors import Deleter, Keeper, Killer, Puller, Pusher, RepositoryDeleter, Saboteur, Tagger, Undeleter
 
