@@ -50,8 +50,8 @@ struct ResponseWriter: Sendable {
             case .none: break
             case .bytes(let bytes): channel.write(HTTPServerResponsePart.body(.byteBuffer(bytes)), promise: nil)
             case .object:
-                while let piece = try await pieces?.next() {
-                    try await channel.writeAndFlush(HTTPServerResponsePart.body(.byteBuffer(piece))).get()
+                try await pieces?.send(on: channel.eventLoop) { piece in
+                    channel.writeAndFlush(HTTPServerResponsePart.body(.byteBuffer(piece)))
                 }
             }
             try await channel.writeAndFlush(HTTPServerResponsePart.end(nil)).get()
@@ -79,7 +79,7 @@ struct ResponseWriter: Sendable {
         case .object(_, let range):
             // Flushed with the first piece, each of which waits until the one before has gone: memory stays bounded.
             channel.write(head, promise: nil)
-            while let piece = try await pieces?.next() { try await channel.writeAndFlush(piece).get() }
+            try await pieces?.send(on: channel.eventLoop) { channel.writeAndFlush($0) }
             if range.isEmpty { try await channel.writeAndFlush(ByteBuffer()).get() }
         }
     }
@@ -127,7 +127,19 @@ private final class Pieces {
         }
     }
 
-    func next() async throws -> ByteBuffer? {
+    /// How long a client may take for one piece before the reader gives back what it holds.
+    private static let patience = TimeAmount.seconds(2)
+
+    /// Sends all of them, each when the one before has gone.
+    func send(on loop: any EventLoop, _ write: (ByteBuffer) -> EventLoopFuture<Void>) async throws {
+        while let piece = try await next() {
+            let timer = reader.release.map { release in loop.scheduleTask(in: Self.patience) { release() } }
+            defer { timer?.cancel() }
+            try await write(piece).get()
+        }
+    }
+
+    private func next() async throws -> ByteBuffer? {
         guard let piece = first else { return try await read() }
         first = nil
         return piece
