@@ -1,6 +1,7 @@
 import BlobStorage
 import NIOCore
 import NIOHTTP1
+import Synchronization
 
 /// Puts answers on the wire of one connection, or of one HTTP/2 stream.
 struct ResponseWriter: Sendable {
@@ -127,15 +128,37 @@ private final class Pieces {
         }
     }
 
-    /// How long a client may take for one piece before the reader gives back what it holds.
+    /// A client that has taken nothing for so long, and at most twice that, does not keep what the reader holds.
     private static let patience = TimeAmount.seconds(2)
 
     /// Sends all of them, each when the one before has gone.
     func send(on loop: any EventLoop, _ write: (ByteBuffer) -> EventLoopFuture<Void>) async throws {
+        let progress = Progress()
+        let watch = reader.release.map { release in
+            loop.scheduleRepeatedTask(initialDelay: Self.patience, delay: Self.patience) { _ in
+                if progress.isStuck() { release() }
+            }
+        }
+        defer { watch?.cancel() }
         while let piece = try await next() {
-            let timer = reader.release.map { release in loop.scheduleTask(in: Self.patience) { release() } }
-            defer { timer?.cancel() }
+            progress.step()
             try await write(piece).get()
+            progress.step()
+        }
+    }
+
+    /// Says whether a client still has not taken the piece that it was being sent when that was last asked.
+    private final class Progress: Sendable {
+        /// Odd while a piece is on its way.
+        private let steps = Mutex((now: 0, seen: 0))
+
+        func step() { steps.withLock { $0.now += 1 } }
+
+        func isStuck() -> Bool {
+            steps.withLock { steps in
+                defer { steps.seen = steps.now }
+                return steps.now == steps.seen && !steps.now.isMultiple(of: 2)
+            }
         }
     }
 
