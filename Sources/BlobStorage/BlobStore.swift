@@ -158,6 +158,14 @@ package protocol ObjectReader: AnyObject {
     ///
     /// - Throws: ``BlobStorageError``, also if the object is shorter than it should be.
     func next() async throws -> ByteBuffer?
+
+    /// Gives back what the reader holds and others could use, while the next piece is not wanted yet; then it is had again.
+    /// Nil if there is no such thing.
+    var release: (@Sendable () -> Void)? { get }
+}
+
+extension ObjectReader {
+    package var release: (@Sendable () -> Void)? { nil }
 }
 
 package enum BlobStorageError: Error, Sendable, CustomStringConvertible {
