@@ -88,6 +88,7 @@ package struct ListedObject: Hashable, Sendable {
     package let modifiedAt: Int64
 }
 
+/// Gives a new key, which stays in the trash for a while: to be taken right before the first request that writes under it.
 package typealias KeySource = @Sendable () async throws -> StorageKey
 
 /// Writes one object, from its first byte to its last. Used by one request at a time.

@@ -80,6 +80,13 @@ struct UploadSessionTests {
             await refuses(.blobUploadUnknown) { try await store.save(record(6, at: .object(second)), after: 5) }
             try await store.forget([key, second])
             #expect(try await !store.knows(key: second))
+            // An object may have been written under it since.
+            #expect(try await store.claim([key, second]) == [second])
+            #expect(try await store.knows(key: second))
+            #expect(try await store.claim([second]) == [second], "it may be so again while a deleter is at it")
+            await refuses(.blobUploadUnknown) {
+                _ = try await store.commit(other, size: 5, at: .object(second), in: repository)
+            }
             #expect(try await store.blob(digest, in: repository, promising: false).location == .object(key))
         }
     }
