@@ -113,7 +113,7 @@ struct QueryLockTests {
             #expect(try await observer.run("UPDATE tag SET updated_at = 0").hasPrefix("UPDATE"))
             let policy = try RetentionPolicy(decoding: #"{"version":1,"rules":[{"delete":"old","days":1}]}"#.utf8)
             _ = try await store.setPolicy(policy, of: .registry)
-            return try #require(try await store.retentionPlan(of: repository))
+            return try #require(try await store.retentionPlan(of: repository) { _, _ in nil })
         }
 
         /// The manifest that a tag names, or nil.
