@@ -47,6 +47,30 @@ struct MetadataStoreTests {
         }
     }
 
+    @Test(
+        "promises a manifest that is pushed by its digest for the window, each time anew; under a tag the tag keeps it",
+        arguments: Engine.available
+    )
+    func pushed(_ engine: Engine) async throws {
+        try await engine.withStore { store, database in
+            let images = Images(store: store, database: database)
+            let left: @Sendable () async throws -> Int64 = {
+                try await database.read { db in try db.run("SELECT keep_until - \(db.now) FROM manifest")[0].int(0) }
+            }
+            let window = 6 * 3_600_000 as Int64
+            let image = try await images.image(["layer"], nil, in: repository)
+            #expect(try await (window - 60_000...window).contains(left()))
+            try await database.write { try $0.run("UPDATE manifest SET keep_until = 0") }
+            try await images.push(image, "v1", in: repository)
+            #expect(try await left() < 0)
+            try await images.push(image, nil, in: repository)
+            #expect(try await (window - 60_000...window).contains(left()))
+            try await database.write { try $0.run("UPDATE manifest SET keep_until = 0") }
+            try await store.deleteTag(try Tag(parsing: "v1"), in: repository)
+            #expect(try await (window - 60_000...window).contains(left()))
+        }
+    }
+
     @Test("refuses a key that is not in the trash: its upload was given up", arguments: Engine.available)
     func condemnedKey(_ engine: Engine) async throws {
         try await engine.withStore { store, _ in

@@ -91,6 +91,28 @@ struct UploadSessionTests {
         }
     }
 
+    @Test("are found if the trash does not know a key of theirs", arguments: Engine.available)
+    func audited(_ engine: Engine) async throws {
+        try await engine.withStore { store, database in
+            let tail: [UInt8] = Array(repeating: 2, count: 16)
+            try await store.registerKeys([key, tail])
+            let upload = UploadRecord(
+                id: id,
+                repository: repository,
+                received: 5,
+                hashState: [1],
+                location: .object(key),
+                tail: tail
+            )
+            try await store.save(upload, after: nil)
+            #expect(try await store.violations() == [])
+            for lost in [tail, key] {
+                try await database.write { try $0.run("DELETE FROM object_trash WHERE skey = \(lost)") }
+            }
+            #expect(try await store.violations().map(\.kind) == ["session-without-key", "session-without-key"])
+        }
+    }
+
     @Test(
         "that have begun or were ended cannot be said to bring a whole blob; others in the transaction are not affected",
         arguments: Engine.available,
