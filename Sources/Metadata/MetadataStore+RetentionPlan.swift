@@ -10,7 +10,8 @@ package struct RetentionPlan: Sendable {
     package let policies: [ScopedPolicy]
     /// In the order of their names.
     package let tags: [TagPlan]
-    /// Manifests that no tag, no index and no present subject keeps, in the order of their digests.
+    /// Manifests that no tag, no index and no present subject keeps, but for those that a rule has let go of already, in the
+    /// order of their digests.
     package let untagged: [UntaggedPlan]
     package let freed: Freed
 
@@ -103,9 +104,10 @@ extension SQLTransaction {
         let countsPlatforms = policies.contains { $0.policy.rules.contains(where: \.countsPlatforms) }
         let (tagged, unread) = try taggedManifests(in: repo, withPlatforms: countsPlatforms)
         guard unread.isSubset(of: tried) else { return .lacks(unread.subtracting(tried)) }
-        let untagged = try untaggedManifests(in: repo, window: window)
-        let verdicts = RetentionEvaluator(policies: policies, holds: holds)
-            .verdicts(tags: tagged.map(\.facts), untagged: untagged.map(\.facts), now: now)
+        let evaluator = RetentionEvaluator(policies: policies, holds: holds)
+        let condemned = evaluator.keepsUntagged ? [] : Set(try condemnedManifests(in: repo))
+        let untagged = try untaggedManifests(in: repo, window: window).filter { !condemned.contains($0.manifest) }
+        let verdicts = evaluator.verdicts(tags: tagged.map(\.facts), untagged: untagged.map(\.facts), now: now)
         let tags = zip(tagged, verdicts.tags).map {
             RetentionPlan.TagPlan(
                 facts: $0.facts,
@@ -124,11 +126,15 @@ extension SQLTransaction {
             policies: policies,
             tags: tags,
             untagged: others,
-            freed: try freed(
-                byDropping: tags.filter { $0.verdict.decision == .delete }.map(\.manifest),
-                and: others.filter { $0.verdict.decision == .delete }.map(\.manifest),
-                in: repo
-            ),
+            // Where manifests without a name stay, no tag takes anything with it.
+            freed: evaluator.keepsUntagged
+                ? RetentionPlan.Freed()
+                : try freed(
+                    byDropping: tags.filter { $0.verdict.decision == .delete }.map(\.manifest),
+                    and: others.filter { $0.verdict.decision == .delete }.map(\.manifest),
+                    after: condemned,
+                    in: repo
+                ),
             repo: repo,
             holds: holds
         )
