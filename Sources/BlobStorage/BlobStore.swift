@@ -60,6 +60,18 @@ package protocol BlobStore: Sendable {
 extension BlobStore {
     package func purge(_ key: StorageKey) async throws { try await delete(key) }
 
+    /// All bytes of an object that is small enough for memory; nil if it is not there.
+    package func bytes(of key: StorageKey, size: Int64) async throws -> [UInt8]? {
+        do {
+            let reader = try await open(key, size: size).reader(0..<size)
+            var bytes: [UInt8] = []
+            while let chunk = try await reader.next() { bytes.append(contentsOf: chunk.readableBytesView) }
+            return bytes
+        } catch BlobStorageError.missing {
+            return nil
+        }
+    }
+
     /// Whether there is an object, published or not. For audits.
     package func exists(_ key: StorageKey) async throws -> Bool { try await size(of: key) != nil }
 }
@@ -88,6 +100,7 @@ package struct ListedObject: Hashable, Sendable {
     package let modifiedAt: Int64
 }
 
+/// Gives a new key, which stays in the trash for a while: to be taken right before the first request that writes under it.
 package typealias KeySource = @Sendable () async throws -> StorageKey
 
 /// Writes one object, from its first byte to its last. Used by one request at a time.

@@ -1,5 +1,6 @@
 import OCI
 import Retention
+package import BlobStorage
 package import Logging
 package import Metadata
 package import Telemetry
@@ -7,6 +8,7 @@ package import Telemetry
 /// Applies the retention policies for as long as a server runs: of all nodes one at a time, repository by repository.
 package struct RetentionService: Sendable {
     private let metadata: MetadataStore
+    private let blobs: any BlobStore
     private let pace: Pace
     private let metrics: RetentionMetrics
     private let job: Job
@@ -24,12 +26,14 @@ package struct RetentionService: Sendable {
     /// - Parameter interval: from the end of a round to the next.
     package init(
         _ metadata: MetadataStore,
+        _ blobs: any BlobStore,
         pace: Pace,
         metrics: RetentionMetrics,
         interval: Duration,
         logger: Logger
     ) {
-        (self.metadata, self.pace, self.metrics, self.logger) = (metadata, pace, metrics, logger)
+        (self.metadata, self.blobs) = (metadata, blobs)
+        (self.pace, self.metrics, self.logger) = (pace, metrics, logger)
         job = Job("retention", interval: interval, claim: Self.claim)
     }
 
@@ -97,10 +101,16 @@ package struct RetentionService: Sendable {
         }
     }
 
+    private func plan(of repository: RepositoryName) async throws -> RetentionPlan? {
+        try await metadata.retentionPlan(of: repository) { [blobs] key, size in
+            try await blobs.bytes(of: StorageKey(bytes: key), size: size)
+        }
+    }
+
     /// What goes wrong in one repository is logged and is no reason to leave the others.
     private func apply(to repository: RepositoryName) async throws {
         do {
-            guard let plan = try await pace.paced({ try await metadata.retentionPlan(of: repository) }) else {
+            guard let plan = try await pace.paced({ try await plan(of: repository) }) else {
                 return try await metadata.withdrawAnnouncements(of: repository)
             }
             try await apply(plan)

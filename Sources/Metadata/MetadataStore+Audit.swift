@@ -199,6 +199,9 @@ extension MetadataStore {
             query: """
                 SELECT s.repository FROM upload_session s LEFT JOIN object_trash t ON t.skey = s.skey
                 WHERE s.skey IS NOT NULL AND t.skey IS NULL
+                UNION ALL
+                SELECT s.repository FROM upload_session s LEFT JOIN object_trash t ON t.skey = s.tail_key
+                WHERE s.tail_key IS NOT NULL AND t.skey IS NULL
                 """
         ),
     ]

@@ -47,6 +47,7 @@ extension MetadataStore {
         }
         guard let found else { throw RegistryError.manifestUnknown(reference, in: repository) }
         if let id = found.mustPromise {
+            // For longer than the window, so that what is asked for all the time is not written down each time.
             let lease = promises.lease
             try await database.write { db in
                 try db.run("UPDATE manifest SET keep_until = \(db.now + lease) WHERE id = \(id)")

@@ -61,7 +61,8 @@ extension MetadataStore {
                 try db.checkMove(of: tag, from: old, to: id, in: repository)
                 try db.point(tag, from: old, to: id, in: repo, if: push.condition, promises)
             }
-            if push.tags.isEmpty { try db.hint(.manifest, [id], dueIn: promises.lease) }
+            // What a tag names is promised by that: it stays for the window once it loses the tag.
+            if push.tags.isEmpty { try db.release(manifest: id, keepingFor: promises.window) }
         }
     }
 }
@@ -162,26 +163,23 @@ extension SQLTransaction {
             """
             INSERT INTO manifest (repo_id, digest, media_type_id, artifact_type_id, subject, created_at, keep_until, payload)
             VALUES (\(repo), \(manifest.digest), \(type), \(optional: artifactType), \(optional: manifest.subject), \(now),
-                \(now + promises.lease), \(manifest.bytes))
+                \(now + promises.window), \(manifest.bytes))
             ON CONFLICT (repo_id, digest) DO NOTHING RETURNING id
             """
         )
         if let id = inserted.first?.int(0) { return (id, true) }
         let rows = try run(
             """
-            SELECT id, keep_until, media_type_id FROM manifest
+            SELECT id, media_type_id FROM manifest
             WHERE repo_id = \(repo) AND digest = \(manifest.digest) \(lock: .keyShare)
             """
         )
         guard let row = rows.first else { throw SQLError.conflict }
-        if row.int(2) != type {
+        if row.int(1) != type {
             throw RegistryError(
                 .manifestInvalid,
                 "These bytes are stored with another media type than \(manifest.mediaType); a manifest is never converted."
             )
-        }
-        if row.int(1) < now + promises.window {
-            try start("UPDATE manifest SET keep_until = \(now + promises.lease) WHERE id = \(row.int(0))")
         }
         return (row.int(0), false)
     }

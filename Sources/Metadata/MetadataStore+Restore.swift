@@ -124,7 +124,7 @@ extension SQLTransaction {
         if isNew {
             try insertEdges(from: id, of: manifest, in: repo, links: links, children: children)
             // Whatever it is that is going to name it: if nothing does, a collector has to look.
-            try hint(.manifest, [id], dueIn: promises.lease)
+            try hint(.manifest, [id], dueIn: promises.window)
         }
         try revive(children.values.sorted())
         try run("DELETE FROM deleted_manifest WHERE repo_id = \(repo) AND digest = \(digest)")

@@ -45,64 +45,100 @@ package struct RetentionPlan: Sendable {
 }
 
 extension MetadataStore {
-    /// What the policies would delete in a repository now. Changes nothing.
+    /// What the policies would delete in a repository now. Changes nothing that anybody sees.
     ///
-    /// - Parameter trial: a policy to try, in place of the one that its scope has.
+    /// - Parameters:
+    ///   - trial: a policy to try, in place of the one that its scope has.
+    ///   - read: reads configurations that are objects, where a rule asks what images run on.
     /// - Returns: nil if no policy holds there.
     /// - Throws: ``RegistryError`` `.nameUnknown`.
     package func retentionPlan(
         of repository: RepositoryName,
-        trying trial: ScopedPolicy? = nil
+        trying trial: ScopedPolicy? = nil,
+        reading read: @escaping ObjectReading
     ) async throws -> RetentionPlan? {
         let (window, settings) = (promises.window, database.dialect.planSettings)
-        return try await database.snapshot { db in
-            for setting in settings { try db.run(setting) }
-            let repo = try db.existingRepositoryID(repository)
-            var policies = try db.policies(applyingTo: repository)
-            if let trial { policies = policies.filter { $0.scope != trial.scope } + [trial] }
-            guard !policies.isEmpty else { return nil }
-            let holds = try db.holds(in: repo)
-            let tagged = try db.taggedManifests(
-                in: repo,
-                withPlatforms: policies.contains { $0.policy.rules.contains(where: \.countsPlatforms) }
-            )
-            let evaluator = RetentionEvaluator(policies: policies, holds: holds)
-            let condemned = evaluator.keepsUntagged ? [] : Set(try db.condemnedManifests(in: repo))
-            let untagged = try db.untaggedManifests(in: repo, window: window).filter {
-                !condemned.contains($0.manifest)
+        var tried: Set<UnreadConfiguration> = []
+        while true {
+            let known = tried
+            let outcome = try await database.snapshot { db in
+                for setting in settings { try db.run(setting) }
+                return try db.plan(of: repository, trying: trial, window: window, withoutReading: known)
             }
-            let verdicts = evaluator.verdicts(tags: tagged.map(\.facts), untagged: untagged.map(\.facts), now: db.now)
-            let tags = zip(tagged, verdicts.tags).map {
-                RetentionPlan.TagPlan(
-                    facts: $0.facts,
-                    verdict: $1,
-                    manifest: $0.manifest,
-                    expiresAt: $0.expiresAt,
-                    subject: $0.subject
-                )
+            switch outcome {
+            case .made(let plan): return plan
+            case .lacks(let configurations):
+                try await readPlatforms(of: Array(configurations), read)
+                tried.formUnion(configurations)
             }
-            let others = zip(untagged, verdicts.untagged).map {
-                RetentionPlan.UntaggedPlan(facts: $0.facts, verdict: $1, manifest: $0.manifest)
-            }
-            return RetentionPlan(
-                repository: repository,
-                madeAt: db.now,
-                policies: policies,
-                tags: tags,
-                untagged: others,
-                // Where manifests without a name stay, no tag takes anything with it.
-                freed: evaluator.keepsUntagged
-                    ? RetentionPlan.Freed()
-                    : try db.freed(
-                        byDropping: tags.filter { $0.verdict.decision == .delete }.map(\.manifest),
-                        and: others.filter { $0.verdict.decision == .delete }.map(\.manifest),
-                        after: condemned,
-                        in: repo
-                    ),
-                repo: repo,
-                holds: holds
+        }
+    }
+}
+
+private struct TaggedManifest {
+    let facts: TagFacts
+    let manifest: Int64
+    let expiresAt: Int64?
+    let subject: Int64?
+}
+
+private enum Planning {
+    case made(RetentionPlan?)
+    /// What these say of platforms has to be read first.
+    case lacks(Set<UnreadConfiguration>)
+}
+
+extension SQLTransaction {
+    /// - Parameter tried: configurations that could not be read: what they say is not known.
+    fileprivate func plan(
+        of repository: RepositoryName,
+        trying trial: ScopedPolicy?,
+        window: Int64,
+        withoutReading tried: Set<UnreadConfiguration>
+    ) throws -> Planning {
+        let repo = try existingRepositoryID(repository)
+        var policies = try policies(applyingTo: repository)
+        if let trial { policies = policies.filter { $0.scope != trial.scope } + [trial] }
+        guard !policies.isEmpty else { return .made(nil) }
+        let holds = try holds(in: repo)
+        let countsPlatforms = policies.contains { $0.policy.rules.contains(where: \.countsPlatforms) }
+        let (tagged, unread) = try taggedManifests(in: repo, withPlatforms: countsPlatforms)
+        guard unread.isSubset(of: tried) else { return .lacks(unread.subtracting(tried)) }
+        let evaluator = RetentionEvaluator(policies: policies, holds: holds)
+        let condemned = evaluator.keepsUntagged ? [] : Set(try condemnedManifests(in: repo))
+        let untagged = try untaggedManifests(in: repo, window: window).filter { !condemned.contains($0.manifest) }
+        let verdicts = evaluator.verdicts(tags: tagged.map(\.facts), untagged: untagged.map(\.facts), now: now)
+        let tags = zip(tagged, verdicts.tags).map {
+            RetentionPlan.TagPlan(
+                facts: $0.facts,
+                verdict: $1,
+                manifest: $0.manifest,
+                expiresAt: $0.expiresAt,
+                subject: $0.subject
             )
         }
+        let others = zip(untagged, verdicts.untagged).map {
+            RetentionPlan.UntaggedPlan(facts: $0.facts, verdict: $1, manifest: $0.manifest)
+        }
+        let plan = RetentionPlan(
+            repository: repository,
+            madeAt: now,
+            policies: policies,
+            tags: tags,
+            untagged: others,
+            // Where manifests without a name stay, no tag takes anything with it.
+            freed: evaluator.keepsUntagged
+                ? RetentionPlan.Freed()
+                : try freed(
+                    byDropping: tags.filter { $0.verdict.decision == .delete }.map(\.manifest),
+                    and: others.filter { $0.verdict.decision == .delete }.map(\.manifest),
+                    after: condemned,
+                    in: repo
+                ),
+            repo: repo,
+            holds: holds
+        )
+        return .made(plan)
     }
 }
 
@@ -110,7 +146,7 @@ extension SQLTransaction {
     fileprivate func taggedManifests(
         in repo: Int64,
         withPlatforms: Bool
-    ) throws -> [(facts: TagFacts, manifest: Int64, expiresAt: Int64?, subject: Int64?)] {
+    ) throws -> ([TaggedManifest], unread: Set<UnreadConfiguration>) {
         let rows = try run(
             """
             SELECT t.name, m.digest, t.updated_at, p.last_at, m.id, t.expires_at FROM tag t
@@ -125,23 +161,28 @@ extension SQLTransaction {
             "SELECT reference, last_at FROM pull_stat WHERE repo_id = \(repo) AND reference IN \(list: $0)"
         }
         let pulled = Dictionary(pulls.map { ($0.text(0), $0.int(1)) }, uniquingKeysWith: max)
-        let platforms = withPlatforms ? try self.platforms(ofManifests: Set(rows.map { $0.int(4) }).sorted()) : [:]
+        let ids = withPlatforms ? Set(rows.map { $0.int(4) }).sorted() : []
+        let (platforms, unread) = try platforms(ofManifests: ids)
         let names = try rows.map { try Tag(parsing: $0.text(0)) }
         let subjects = try subjects(of: names, in: repo)
-        return zip(names, rows).map { name, row in
+        let tagged = zip(names, rows).map { name, row in
             let digest = row.digest(1)
             let subject = name.subject.flatMap { subjects[$0] }
-            return (
-                TagFacts(
+            return TaggedManifest(
+                facts: TagFacts(
                     name: name,
                     digest: digest,
                     pushedAt: row.int(2),
                     pulledAt: [row.optionalInt(3), pulled["\(digest)"]].compactMap(\.self).max(),
                     platforms: platforms[row.int(4)],
                     subject: subject == nil ? nil : name.subject
-                ), row.int(4), row.optionalInt(5), subject
+                ),
+                manifest: row.int(4),
+                expiresAt: row.optionalInt(5),
+                subject: subject
             )
         }
+        return (tagged, unread)
     }
 
     /// The manifests that are there of those that tags are about by their names.
@@ -150,25 +191,6 @@ extension SQLTransaction {
             "SELECT digest, id FROM manifest WHERE repo_id = \(repo) AND digest IN \(list: $0)"
         }
         return Dictionary(rows.map { ($0.digest(0), $0.int(1)) }, uniquingKeysWith: { $1 })
-    }
-
-    /// What a manifest runs on: an index says it of each manifest that it lists, an image in its configuration. A large
-    /// configuration is an object, which nobody waits for here: of such an image nothing is known.
-    private func platforms(ofManifests ids: [Int64]) throws -> [Int64: [String]] {
-        var found: [Int64: [String]] = [:]
-        for id in ids {
-            guard let payload = try run("SELECT payload FROM manifest WHERE id = \(id)").first?.bytes(0) else {
-                continue
-            }
-            switch Platforms(ofManifest: payload) {
-            case .listed(let platforms): found[id] = platforms
-            case .inConfiguration(let digest):
-                if let data = try run("SELECT data FROM blob_inline WHERE digest = \(digest)").first?.bytes(0) {
-                    found[id] = Platforms.platform(ofConfiguration: data).map { [$0] } ?? []
-                }
-            }
-        }
-        return found
     }
 
     fileprivate func untaggedManifests(

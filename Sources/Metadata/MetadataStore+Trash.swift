@@ -89,27 +89,6 @@ extension MetadataStore {
         }
     }
 
-    /// Takes the key of an upload that could not be published, because its time in the trash was over, into the trash
-    /// again. From now on nobody can publish it.
-    ///
-    /// - Returns: whether its object is nobody's: the caller may delete it at once. It is deleted again after the delay.
-    package func condemn(lateKey key: [UInt8], size: Int64) async throws -> Bool {
-        let delay = promises.trash
-        return try await database.write { db in
-            // Another request may have published it, and then it may even have been collected again.
-            guard try db.run("SELECT 1 FROM blob_copy WHERE skey = \(key)").isEmpty else { return false }
-            try db.run(
-                """
-                INSERT INTO object_trash (skey, delete_after, claimed_until, size)
-                VALUES (\(key), \(db.now + delay), \(db.now), \(size)) ON CONFLICT (skey) DO NOTHING
-                """
-            )
-            return try !db.run(
-                "SELECT 1 FROM object_trash WHERE skey = \(key) AND claimed_until IS NOT NULL AND digest IS NULL"
-            ).isEmpty
-        }
-    }
-
     /// Takes a key that no row knows into the trash, from where its object goes after the delay.
     ///
     /// - Returns: false if a row knows it after all.

@@ -1,9 +1,9 @@
 /// How long what we told a client stays true. Milliseconds. Recorded with every answer that makes a promise, so that
 /// the collector, which acts later, can keep it.
 package struct Promises: Sendable {
-    /// How long an upload, a mount or an untagged push keeps its blob or manifest.
+    /// How long an upload or a mount keeps its blob, and a HEAD what has less than the window left.
     package let lease: Int64
-    /// How long every 2xx is good for. A HEAD that finds less left extends the lease.
+    /// How long every 2xx is good for.
     package let window: Int64
     /// How long an unpublished upload keeps its key.
     package let upload: Int64

@@ -44,7 +44,7 @@ extension SQLTransaction {
         for row in gone { try forgetPulls(of: "\(row.digest(1))", in: row.int(0)) }
     }
 
-    /// A tag or an index let go of a manifest: it stays for the window, then a collector looks.
+    /// A tag or an index let go of a manifest, or nothing names it yet: it stays for the window, then a collector looks.
     func release(manifest id: Int64, keepingFor window: Int64) throws {
         try start("UPDATE manifest SET keep_until = \(now + window) WHERE id = \(id) AND keep_until < \(now + window)")
         try hint(.manifest, [id], dueIn: window)

@@ -1,4 +1,5 @@
 package import Access
+import BlobStorage
 package import Metadata
 import OCI
 package import Retention
@@ -59,7 +60,9 @@ extension Registry {
         with grant: Grant<Administer>
     ) async throws -> RetentionPlan {
         let plan = try await planSlots.withSlot {
-            try await metadata.retentionPlan(of: grant.repository, trying: trial)
+            try await metadata.retentionPlan(of: grant.repository, trying: trial) { [blobs] key, size in
+                try await blobs.bytes(of: StorageKey(bytes: key), size: size)
+            }
         }
         guard let plan else { throw RegistryError.noPolicy(in: grant.repository) }
         return plan

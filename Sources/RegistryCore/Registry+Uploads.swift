@@ -158,7 +158,12 @@ extension Registry {
 
     private func save(_ upload: inout Upload, in repository: RepositoryName) async throws {
         try await upload.suspend()
-        try await metadata.save(upload.record(in: repository), after: upload.stored)
+        do {
+            try await metadata.save(upload.record(in: repository), after: upload.stored)
+        } catch let error as RegistryError where error.code == .blobUploadUnknown {
+            await giveUp(upload)
+            throw error
+        }
         upload.noteStored(upload.received)
         await discard(upload.superseded)
     }
@@ -207,6 +212,9 @@ extension Registry {
             }
         } catch let error as RegistryError where error.code == .sizeInvalid {
             try await rollBack(upload, to: before, in: repository)
+            throw error
+        } catch let error as RegistryError where error.code == .blobUploadUnknown {
+            await giveUp(upload)
             throw error
         } catch let error as RegistryError {
             // Another request has gone on, perhaps with what this one made: nothing of it is deleted here.
@@ -272,24 +280,13 @@ extension Registry {
                 FinishedUpload(digest, size: upload.received, at: location, session: upload.id.bytes, in: repository)
             )
         } catch let error as RegistryError where error.code == .blobUploadUnknown {
-            if case .object(let key) = location { await giveUp(key, size: upload.received) }
+            await giveUp(upload)
             throw error
         }
         metrics.uploads.add(1, isNew ? "stored" : "deduplicated")
         await discard(upload.superseded)
         if !isNew, case .object(let key) = location {
             await delete(claimed: [ObjectProgress(key: StorageKey(bytes: key), offset: 0)])
-        }
-    }
-
-    /// Deletes an object whose upload took longer than its key was kept. The key's deleter may have been there before the
-    /// object was, so nobody else would come for it.
-    private func giveUp(_ key: [UInt8], size: Int64) async {
-        do {
-            guard try await metadata.condemn(lateKey: key, size: size) else { return }
-            try await blobs.delete(StorageKey(bytes: key))
-        } catch {
-            logger.notice("the object of a slow upload is left to the collector", metadata: ["error": "\(error)"])
         }
     }
 
@@ -325,6 +322,12 @@ extension Registry {
     /// Deletes what was made for a session that has ended.
     private func clear(_ upload: Upload) async {
         uploads.end(upload.id)
+        await giveUp(upload)
+    }
+
+    /// Deletes what an upload has made that took longer than its keys were kept. Their deleter may have been there before
+    /// the objects were, so nobody else would come for them.
+    private func giveUp(_ upload: Upload) async {
         await discard((await upload.writer?.abandon() ?? []) + [upload.saved].compactMap(\.self))
     }
 

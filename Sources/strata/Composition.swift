@@ -8,7 +8,9 @@ import Logging
 import Metadata
 import NIOCore
 import NIOPosix
+import OCI
 import RegistryCore
+import Retention
 import SQLStore
 import Telemetry
 
@@ -166,9 +168,19 @@ struct Composition {
         )
     }
 
+    /// What the policies would delete now, or with another one in the place of the one that its scope has.
+    func retentionPlan(of repository: RepositoryName, trying trial: ScopedPolicy? = nil) async throws
+        -> RetentionPlan?
+    {
+        try await metadata.retentionPlan(of: repository, trying: trial) { [blobs] key, size in
+            try await blobs.bytes(of: StorageKey(bytes: key), size: size)
+        }
+    }
+
     func retentionService() -> RetentionService {
         RetentionService(
             metadata,
+            blobs,
             pace: Pace(percent: configuration.collection.share),
             metrics: RetentionMetrics(metrics),
             interval: configuration.retention.interval,

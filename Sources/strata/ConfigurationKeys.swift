@@ -169,8 +169,9 @@ extension ConfigurationKey {
             \.promises.lease,
             .time(atLeast: 1),
             """
-            How long an uploaded or mounted blob, or a manifest without a tag, is kept although nothing refers to it \
-            yet: the time that a push has to finish.
+            How long an uploaded or mounted blob is kept although nothing refers to it yet: the time that a push has to \
+            finish. Also how long a blob or an untagged manifest is kept from a HEAD on that finds less than \
+            `promises.window` left.
             """
         ),
         ConfigurationKey(

@@ -34,8 +34,11 @@ struct Images: Sendable {
         _ = try await store.setPolicy(policy, of: scope)
     }
 
-    func plan(of repository: RepositoryName) async throws -> RetentionPlan {
-        try #require(try await store.retentionPlan(of: repository))
+    func plan(
+        of repository: RepositoryName,
+        reading read: @escaping ObjectReading = { _, _ in nil }
+    ) async throws -> RetentionPlan {
+        try #require(try await store.retentionPlan(of: repository, reading: read))
     }
 
     /// An image with layers that consist of their names.

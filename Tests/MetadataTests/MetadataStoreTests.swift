@@ -40,10 +40,34 @@ struct MetadataStoreTests {
             #expect(try await !store.commit(digest, size: 5, at: .object(keys[1]), in: other))
             #expect(try await store.blob(digest, in: other, promising: false).location == .object(keys[0]))
             #expect(try await store.knows(key: keys[1]))
-            #expect(try await store.claim(keys) == [], "one is published, the other the loser's to delete")
+            #expect(try await store.claim(keys) == [keys[1]], "the other is published")
             try await store.forget([keys[1]])
             #expect(try await !store.knows(key: keys[1]))
             #expect(try await store.violations() == [])
+        }
+    }
+
+    @Test(
+        "promises a manifest that is pushed by its digest for the window, each time anew; under a tag the tag keeps it",
+        arguments: Engine.available
+    )
+    func pushed(_ engine: Engine) async throws {
+        try await engine.withStore { store, database in
+            let images = Images(store: store, database: database)
+            let left: @Sendable () async throws -> Int64 = {
+                try await database.read { db in try db.run("SELECT keep_until - \(db.now) FROM manifest")[0].int(0) }
+            }
+            let window = 6 * 3_600_000 as Int64
+            let image = try await images.image(["layer"], nil, in: repository)
+            #expect(try await (window - 60_000...window).contains(left()))
+            try await database.write { try $0.run("UPDATE manifest SET keep_until = 0") }
+            try await images.push(image, "v1", in: repository)
+            #expect(try await left() < 0)
+            try await images.push(image, nil, in: repository)
+            #expect(try await (window - 60_000...window).contains(left()))
+            try await database.write { try $0.run("UPDATE manifest SET keep_until = 0") }
+            try await store.deleteTag(try Tag(parsing: "v1"), in: repository)
+            #expect(try await (window - 60_000...window).contains(left()))
         }
     }
 

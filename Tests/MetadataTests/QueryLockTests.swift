@@ -113,7 +113,7 @@ struct QueryLockTests {
             #expect(try await observer.run("UPDATE tag SET updated_at = 0").hasPrefix("UPDATE"))
             let policy = try RetentionPolicy(decoding: #"{"version":1,"rules":[{"delete":"old","days":1}]}"#.utf8)
             _ = try await store.setPolicy(policy, of: .registry)
-            return try #require(try await store.retentionPlan(of: repository))
+            return try #require(try await store.retentionPlan(of: repository) { _, _ in nil })
         }
 
         /// The manifest that a tag names, or nil.
@@ -466,6 +466,21 @@ struct QueryLockTests {
         #expect(try await scene.store.counts().manifests == 0)
         #expect(try await scene.store.violations() == [])
         #expect(scene.retried.count == 0)
+    }
+
+    @Test("whoever gives up a key waits for its publication under way, and lets it be")
+    func publicationThenClaim() async throws {
+        let scene = try await Scene()
+        let key = Array(repeating: UInt8(9), count: 16)
+        try await scene.store.registerKeys([key])
+        try await scene.hold("blob")
+        let (isNew, claimed) = try await scene.inTurn {
+            try await scene.store.commit(layer, size: 5, at: .object(key), in: scene.repository)
+        } then: {
+            try await scene.otherNode.claim([key])
+        }
+        #expect(isNew && claimed == [])
+        #expect(try await scene.store.violations() == [])
     }
 
     @Test("uploads of the same blobs to the same new repositories through two nodes, in any order, without a deadlock")

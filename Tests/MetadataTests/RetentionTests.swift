@@ -184,10 +184,10 @@ struct RetentionTests {
     }
 
     @Test(
-        "keeps an image whose configuration is no row: it may be the last of any platform",
+        "reads a configuration that is an object once, and keeps an image whose is not there: it may be the last of any platform",
         arguments: Engine.available
     )
-    func unknownPlatform(_ engine: Engine) async throws {
+    func largeConfiguration(_ engine: Engine) async throws {
         try await Images.with(engine) { images in
             let config = #"{"os":"linux","architecture":"amd64","history":"a long one"}"#
             let digest = Digest(hashing: Array(config.utf8))
@@ -204,9 +204,39 @@ struct RetentionTests {
             try await images.setRules(
                 #"{"keep":"last","count":1,"by":"pushed","perPlatform":true},{"delete":"rest"}"#
             )
-            let plan = try await images.plan(of: repository)
-            #expect(plan.tags.map(\.facts.platforms) == [[], nil])
-            #expect(plan.tags.map(\.verdict.decision) == [.keep, .keep])
+            for lost in [nil, Array(config.utf8.dropLast())] {
+                let plan = try await images.plan(of: repository) { _, _ in lost }
+                #expect(plan.tags.map(\.facts.platforms) == [[], nil])
+                #expect(plan.tags.map(\.verdict.decision) == [.keep, .keep])
+            }
+            await #expect(throws: Unreachable.self) {
+                try await images.plan(of: repository) { _, _ in throw Unreachable() }
+            }
+            let read = try await images.plan(of: repository) { key, size in
+                #expect(key == [1] && size == Int64(config.utf8.count))
+                return Array(config.utf8)
+            }
+            #expect(read.tags.map(\.facts.platforms) == [[], ["linux/amd64"]])
+            let again = try await images.plan(of: repository) { _, _ in throw Unreachable() }
+            #expect(again.tags.map(\.verdict) == read.tags.map(\.verdict))
+        }
+    }
+
+    private struct Unreachable: Error {}
+
+    @Test("does not read a configuration that is too large for an image's", arguments: Engine.available)
+    func hugeConfiguration(_ engine: Engine) async throws {
+        try await Images.with(engine) { images in
+            _ = try await images.image(["layer"], "v1", config: "{}", in: repository)
+            let (config, size) = (Digest(hashing: Array("{}".utf8)), MetadataStore.maximumConfigurationSize + 1)
+            try await images.database.write { db in
+                try db.run("DELETE FROM blob_inline WHERE digest = \(config)")
+                try db.run("INSERT INTO blob_copy (digest, skey) VALUES (\(config), \([UInt8](arrayLiteral: 1)))")
+                try db.run("UPDATE blob SET size = \(size) WHERE digest = \(config)")
+            }
+            try await images.setRules(#"{"keep":"last","count":1,"by":"pushed","perPlatform":true},{"delete":"rest"}"#)
+            let plan = try await images.plan(of: repository) { _, _ in throw Unreachable() }
+            #expect(plan.tags.map(\.facts.platforms) == [nil])
         }
     }
 
@@ -220,7 +250,7 @@ struct RetentionTests {
             }
             try await images.setRules(#"{"delete":"old","days":3}"#, of: .namespace("team"))
             for name in [repository, other] {
-                let plan = try #require(try await images.store.retentionPlan(of: name))
+                let plan = try await images.plan(of: name)
                 _ = try await images.store.apply(plan, cause: "schedule")
             }
             #expect(try await announced() == [repository, other])

@@ -80,7 +80,36 @@ struct UploadSessionTests {
             await refuses(.blobUploadUnknown) { try await store.save(record(6, at: .object(second)), after: 5) }
             try await store.forget([key, second])
             #expect(try await !store.knows(key: second))
+            // An object may have been written under it since.
+            #expect(try await store.claim([key, second]) == [second])
+            #expect(try await store.knows(key: second))
+            #expect(try await store.claim([second]) == [second], "it may be so again while a deleter is at it")
+            await refuses(.blobUploadUnknown) {
+                _ = try await store.commit(other, size: 5, at: .object(second), in: repository)
+            }
             #expect(try await store.blob(digest, in: repository, promising: false).location == .object(key))
+        }
+    }
+
+    @Test("are found if the trash does not know a key of theirs", arguments: Engine.available)
+    func audited(_ engine: Engine) async throws {
+        try await engine.withStore { store, database in
+            let tail: [UInt8] = Array(repeating: 2, count: 16)
+            try await store.registerKeys([key, tail])
+            let upload = UploadRecord(
+                id: id,
+                repository: repository,
+                received: 5,
+                hashState: [1],
+                location: .object(key),
+                tail: tail
+            )
+            try await store.save(upload, after: nil)
+            #expect(try await store.violations() == [])
+            for lost in [tail, key] {
+                try await database.write { try $0.run("DELETE FROM object_trash WHERE skey = \(lost)") }
+            }
+            #expect(try await store.violations().map(\.kind) == ["session-without-key", "session-without-key"])
         }
     }
 

@@ -17,6 +17,8 @@ final class SimulatedObjects: @unchecked Sendable {
     let kind: Kind
     /// Bytes of a part of an upload over a network.
     var partSize = 16_500
+    /// How long a process stands still before it sends the next request of a name.
+    var standstills: [String: Int64] = [:]
     private let sql: SimulatedSQLite
     private(set) var objects: [StorageKey: [UInt8]] = [:]
     /// Uploads in parts, by key.
@@ -99,6 +101,7 @@ struct SimulatedStore: BlobStore {
     func request<Result>(_ name: String, _ key: StorageKey, _ effect: @escaping () throws -> Result) async throws
         -> Result
     {
+        if let wait = objects.standstills.removeValue(forKey: name) { _ = try await process.step(name, after: wait) }
         let world = try await process.step("\(name) \(key.description.prefix(6))")
         switch world.faults.ofRequest() {
         case .none: return try effect()

@@ -117,6 +117,7 @@ final class World: @unchecked Sendable {
         )
         let retention = RetentionService(
             metadata,
+            store,
             pace: .unlimited,
             metrics: RetentionMetrics(Metrics()),
             interval: .seconds(3600),

@@ -49,6 +49,22 @@ def test_a_preview_says_what_goes_and_how_many_bytes_and_then_exactly_these_go(f
     assert server.verify()[0] == 0
 
 
+def test_what_an_image_runs_on_is_read_from_a_configuration_that_is_an_object(fresh, stores, tmp_path):
+    server = quick(fresh, retention__interval="1s")
+    for number, architecture in enumerate(("arm64", "amd64", "amd64")):
+        config = {"os": "linux", "architecture": architecture, "history": [str(number) * 20_000]}
+        server.push_image("team/app", f"v{number}", config=json.dumps(config).encode())
+    rules = [{"keep": "last", "count": 1, "by": "pushed", "perPlatform": True}, {"delete": "rest"}]
+    file = tmp_path / "policy.json"
+    file.write_text(json.dumps({"version": 1, "rules": rules}))
+    plan = json.loads(strata(server, "retention", "preview", "team/app", "--policy", str(file), "--json"))
+    assert [t["decision"] for t in plan["tags"]] == ["keep", "delete", "keep"]
+    server.push_image("team/app", "v3", config=json.dumps({**config, "history": ["3" * 20_000]}).encode())
+    set_policy(server, "registry", *rules)
+    wait_until(lambda: tags(server, "team/app") == ["v0", "v3"], "applied by the server")
+    assert server.verify()[0] == 0
+
+
 def test_a_preview_can_try_a_policy_that_is_not_set(fresh, tmp_path):
     server = fresh()
     for number in range(3):

@@ -39,7 +39,7 @@ struct RetentionCommand: AsyncParsableCommand {
                 ScopedPolicy(scope: .repository(repository), version: 0, policy: try PolicyFile.read($0))
             }
             let plan = try await options.withStores { stores in
-                try await inPlainWords { try await stores.metadata.retentionPlan(of: repository, trying: trial) }
+                try await inPlainWords { try await stores.retentionPlan(of: repository, trying: trial) }
             }
             guard let plan else { throw Refusal("No policy holds in \(repository).") }
             if json { return try printJSON(plan) }
@@ -60,7 +60,7 @@ struct RetentionCommand: AsyncParsableCommand {
         func run() async throws {
             let run = try await options.withStores { stores in
                 try await inPlainWords {
-                    try await stores.metadata.retentionPlan(of: repository).asyncMap {
+                    try await stores.retentionPlan(of: repository).asyncMap {
                         try await stores.metadata.apply($0, cause: "request")
                     }
                 }
