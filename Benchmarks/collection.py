@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
-"""What garbage collection costs, on SQLite and on PostgreSQL, with blobs on disk: the latency of pushes and pulls with and
-without a backlog that is worked off beside them, and the cost of deleting, of checking and of reclaiming a manifest as the
-registry fills, all of whose manifests share a layer. With --write the tables in docs/benchmarks.md are replaced. Starts a
-PostgreSQL of its own.
+"""What garbage collection costs, on SQLite and on PostgreSQL with blobs on disk, and on PostgreSQL and Ceph: the latency of
+pushes and pulls with and without a backlog that is worked off beside them, and the cost of deleting, of checking and of
+reclaiming a manifest as the registry fills, all of whose manifests share a layer. With --write the tables in
+docs/benchmarks.md are replaced. Starts servers of its own.
 
     collection.py --engines sqlite --parts undisturbed
 """
 import argparse
+import concurrent.futures
 import contextlib
 import hashlib
 import http.client
+import itertools
+import math
 import os
 import pathlib
 import shutil
@@ -25,7 +28,7 @@ sys.path.insert(0, str(ROOT / "Tests/System"))
 sys.path.insert(0, str(ROOT / "Benchmarks"))
 
 from fleet import ATTACH, DETACH, STRATA, Registry, replace, table  # noqa: E402
-from services import Postgres  # noqa: E402
+from services import Postgres, RadosGateway  # noqa: E402
 
 CORPUS = ("--prefix", "bench", "--manifests", 1000)
 STEPS = [
@@ -49,9 +52,11 @@ def sha256(text: str) -> bytes:
 
 
 class Store:
-    """Stores of a registry, there as long as `with` lasts. Statements are in words that both engines know, and may call
-    `digest` and `skey` of a text, which are what the program stores, and `bytes`.
+    """Stores of a registry, there as long as `with` lasts; of a backlog they hold REAL objects at most. Statements are in
+    words that both engines know, and may call `digest` and `skey` of a text, which are what the program stores, and `bytes`.
     """
+
+    REAL = math.inf
 
     def __init__(self):
         self.path = tempfile.mkdtemp(prefix="strata-collection-")
@@ -70,6 +75,14 @@ class Store:
 
     def serve(self, **settings):
         return Registry({**self.settings, **SHORT, **settings}, self.path)
+
+    def make_objects(self, keys):
+        """Files that have a size and no content."""
+        for key in keys:
+            file = os.open(f"{self.path}/objects/{key[:2]}/{key}", os.O_CREAT | os.O_WRONLY, 0o640)
+            os.ftruncate(file, 1 << 20)
+            os.close(file)
+        os.sync()  # or the first steps would be measured beside it
 
 
 class Sqlite(Store):
@@ -125,27 +138,43 @@ class PostgreSQL(Store):
         return int(self.server.sql(query, self.database))
 
 
+class Fleet(PostgreSQL):
+    """With objects in Ceph, from which Strata passes them on."""
+
+    REAL = 20_000
+
+    def __init__(self, server, ceph):
+        super().__init__(server)
+        self.ceph, self.bucket = ceph, ceph.bucket()
+        self.settings |= ceph.settings(self.bucket) | {"downloads.redirect": "false"}
+
+    def make_objects(self, keys):
+        """Small ones, and only for those that are collected first: Ceph would take an hour for a million. A deletion that
+        finds none costs less, so no more may be reclaimed than there are.
+        """
+        client = self.ceph.client()
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            put = lambda key: client.put_object(Bucket=self.bucket, Key=f"{key[:2]}/{key}", Body=bytes(4096))  # noqa: E731
+            list(pool.map(put, itertools.islice(keys, self.REAL)))
+
+
 def numbers(count):
     return f"WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})"
 
 
 def backlog(store, count):
-    """Layers of 1 MiB that a repository held and nothing lists; their files have a size and no content."""
+    """Layers of 1 MiB that a repository held and nothing lists. They are due now: a collector that is hours behind works more."""
+    now = int(time.time() * 1000)
     store.fill(
         "INSERT INTO repository (name, created_at) VALUES ('backlog', 0)",
         f"{numbers(count)} INSERT INTO blob (digest, size, created_at) SELECT digest('backlog ' || i), 1048576, 0 FROM n",
         f"{numbers(count)} INSERT INTO blob_copy (digest, skey) SELECT digest('backlog ' || i), skey('backlog ' || i) FROM n",
         f"""{numbers(count)} INSERT INTO repo_blob (repo_id, digest, size, lease_until)
             SELECT (SELECT id FROM repository WHERE name = 'backlog'), digest('backlog ' || i), 1048576, 0 FROM n""",
-        """INSERT INTO gc_hint (kind, due_at, ref) SELECT 2, 0, l.id FROM repo_blob l JOIN repository r ON r.id = l.repo_id
+        f"""INSERT INTO gc_hint (kind, due_at, ref) SELECT 2, {now}, l.id FROM repo_blob l JOIN repository r ON r.id = l.repo_id
             WHERE r.name = 'backlog' ORDER BY l.id""",
     )
-    for number in range(1, count + 1):
-        key = sha256(f"backlog {number}")[:16].hex()
-        file = os.open(f"{store.path}/objects/{key[:2]}/{key}", os.O_CREAT | os.O_WRONLY, 0o640)
-        os.ftruncate(file, 1 << 20)
-        os.close(file)
-    os.sync()  # or the first steps would be measured beside it
+    store.make_objects(sha256(f"backlog {number}")[:16].hex() for number in range(1, count + 1))
 
 
 class Reclaimed:
@@ -165,11 +194,12 @@ class Reclaimed:
 
     def __exit__(self, *_):
         seconds = time.monotonic() - self.begun
-        self.rates = [(after - before) / seconds for before, after in zip(self.before, self.counts())]
+        self.numbers = [after - before for before, after in zip(self.before, self.counts())]
+        self.rates = [number / seconds for number in self.numbers]
 
 
 def undisturbed(store, count, rounds, seconds):
-    results = {}
+    results, deleted = {}, 0
     with store.serve(**{"promises.lease": "1h", "gc.enabled": "false"}) as server:
         server.bench("seed", WORKERS, *CORPUS)
     begun = time.monotonic()
@@ -183,6 +213,9 @@ def undisturbed(store, count, rounds, seconds):
                     result = server.bench(scenario, WORKERS, *options, "--seconds", seconds)
                 if collects == "true" and reclaimed.rates[0] == 0:
                     raise SystemExit(f"{title}: nothing was reclaimed meanwhile; use a larger backlog")
+                deleted += reclaimed.numbers[2]
+                if deleted > store.REAL:
+                    raise SystemExit(f"{deleted} objects were deleted, of which some were none; use fewer rounds")
                 measured = [result["latency"]["p99"], result["operationsPerSecond"], *reclaimed.rates]
                 results.setdefault(title, {}).setdefault(collects, []).append(measured)
                 rates = ", ".join(f"{rate:.0f}" for rate in reclaimed.rates)
@@ -284,7 +317,7 @@ def growth(make_store, sizes, count):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--engines", default="sqlite,postgres")
+    parser.add_argument("--engines", default="sqlite,postgres,fleet")
     parser.add_argument("--parts", default="undisturbed,growth")
     parser.add_argument("--backlog", type=int, default=1_000_000, help="blobs")
     parser.add_argument("--rounds", type=int, default=3)
@@ -295,12 +328,16 @@ def main():
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
         makers = {"sqlite": Sqlite}
-        if "postgres" in options.engines:
+        if {"postgres", "fleet"} & set(options.engines.split(",")):
             settings = ("max_wal_size = 8GB", "checkpoint_timeout = 30min", "shared_buffers = 1GB", "work_mem = 64MB")
             server = stack.enter_context(Postgres(settings))
             makers["postgres"] = lambda: PostgreSQL(server)
+        if "fleet" in options.engines:
+            ceph = stack.enter_context(RadosGateway())
+            makers["fleet"] = lambda: Fleet(server, ceph)
         for engine in options.engines.split(","):
-            for part in options.parts.split(","):
+            # What grows is in the database: where the objects are makes no difference.
+            for part in ["undisturbed"] if engine == "fleet" else options.parts.split(","):
                 if part == "undisturbed":
                     with makers[engine]() as store:
                         text = undisturbed(store, options.backlog, options.rounds, options.seconds)
