@@ -86,9 +86,10 @@ struct Rules {
         }
     }
 
-    fileprivate func mayDeleteUntagged(in repository: RepositoryName) -> Bool {
+    /// Whether rules may remove manifests without a name: those that they took the last name from, or others, too.
+    fileprivate func mayRemove(condemned: Bool, in repository: RepositoryName) -> Bool {
         policies(of: repository).contains { policies in
-            policies.contains(where: \.deletesUntagged) && !policies.contains(where: \.keepsUntagged)
+            !policies.contains(where: \.keepsUntagged) && (condemned || policies.contains(where: \.deletesUntagged))
         }
     }
 
@@ -163,7 +164,9 @@ extension Witness {
             guard rules.judged.insert(deletion).inserted else { continue }
             let (place, digest) = (try Place(row, from: 2), row.digest(4))
             try judge(place, digest)
-            rules.condemned.insert(Thing(kind: .manifest, repository: place.repository, digest: digest))
+            if rules.mayRemove(condemned: true, in: place.repository) {
+                rules.condemned.insert(Thing(kind: .manifest, repository: place.repository, digest: digest))
+            }
             gone.remove(place)
             try wasDeletedByRule(place, digest)
         }
@@ -219,8 +222,10 @@ extension Witness {
             guard let since = rules.unnamed[thing] else {
                 throw Violation(description: "a rule removed a manifest that has a name")
             }
-            let mayGo = since + day <= scheduler.now && rules.mayDeleteUntagged(in: thing.repository)
-            guard mayGo || rules.condemned.contains(thing) else {
+            let isCondemned = rules.condemned.contains(thing)
+            guard isCondemned || since + day <= scheduler.now,
+                rules.mayRemove(condemned: isCondemned, in: thing.repository)
+            else {
                 throw Violation(description: "a rule removed a manifest that the policies keep: \(thing.digest)")
             }
             for digest in Content.standard?.dependents(of: thing.digest) ?? [] {
