@@ -110,7 +110,7 @@ class Postgres(Service):
             self.tool("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-N", "--locale=C.UTF-8", "-E", "UTF8")
             self.configure(
                 "listen_addresses = '127.0.0.1'", f"port = {self.port}", f"unix_socket_directories = '{self.folder}'",
-                "shared_buffers = 128MB", "max_connections = 400", "wal_level = replica", "max_wal_senders = 10",
+                "shared_buffers = 128MB", "max_connections = 500", "wal_level = replica", "max_wal_senders = 10",
                 "max_replication_slots = 10", "wal_keep_size = 64MB", "hot_standby = on", *self.settings,
             )
             with open(self.data / "pg_hba.conf", "a") as hba:
