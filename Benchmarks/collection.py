@@ -163,14 +163,15 @@ def numbers(count):
 
 
 def backlog(store, count):
-    """Layers of 1 MiB that a repository held and nothing lists."""
+    """Layers of 1 MiB that a repository held and nothing lists. They are due now: a collector that is hours behind works more."""
+    now = int(time.time() * 1000)
     store.fill(
         "INSERT INTO repository (name, created_at) VALUES ('backlog', 0)",
         f"{numbers(count)} INSERT INTO blob (digest, size, created_at) SELECT digest('backlog ' || i), 1048576, 0 FROM n",
         f"{numbers(count)} INSERT INTO blob_copy (digest, skey) SELECT digest('backlog ' || i), skey('backlog ' || i) FROM n",
         f"""{numbers(count)} INSERT INTO repo_blob (repo_id, digest, size, lease_until)
             SELECT (SELECT id FROM repository WHERE name = 'backlog'), digest('backlog ' || i), 1048576, 0 FROM n""",
-        """INSERT INTO gc_hint (kind, due_at, ref) SELECT 2, 0, l.id FROM repo_blob l JOIN repository r ON r.id = l.repo_id
+        f"""INSERT INTO gc_hint (kind, due_at, ref) SELECT 2, {now}, l.id FROM repo_blob l JOIN repository r ON r.id = l.repo_id
             WHERE r.name = 'backlog' ORDER BY l.id""",
     )
     store.make_objects(sha256(f"backlog {number}")[:16].hex() for number in range(1, count + 1))

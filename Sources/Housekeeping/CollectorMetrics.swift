@@ -9,6 +9,7 @@ package struct CollectorMetrics: Sendable {
     let failures: Counter
     private let lastStep: Counter
     private let lag: Counter
+    private let share: Counter
     private let pendingObjects: Counter
     private let pendingBytes: Counter
     private let oldest: Counter
@@ -36,6 +37,10 @@ package struct CollectorMetrics: Sendable {
             help: "For how long the oldest entry that is due has waited, by queue.",
             labels: ["queue"]
         )
+        share = metrics.gauge(
+            "strata_gc_share_percent",
+            help: "How much of the time the collector of this process works while there is something to do."
+        )
         pendingObjects = metrics.gauge("strata_gc_pending_objects", help: "Objects that wait to be deleted.")
         pendingBytes = metrics.gauge("strata_gc_pending_bytes", help: "Their bytes, as far as those are known.")
         oldest = metrics.gauge(
@@ -51,7 +56,8 @@ package struct CollectorMetrics: Sendable {
         reclaimed.add(done.bytes)
     }
 
-    package func show(_ status: CollectionStatus) {
+    package func show(_ status: CollectionStatus, share percent: Int) {
+        share.set(Int64(percent))
         for (queue, milliseconds) in status.lag { lag.set(milliseconds / 1000, queue.rawValue) }
         pendingObjects.set(status.pendingObjects)
         pendingBytes.set(status.pendingBytes)

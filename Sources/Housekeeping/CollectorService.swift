@@ -5,6 +5,7 @@ package import Metadata
 /// Collects for as long as a server runs.
 package struct CollectorService: Sendable {
     private let collector: Collector
+    private let pace: Pace
     private let metadata: MetadataStore
     private let metrics: CollectorMetrics
     private let interval: Duration
@@ -13,15 +14,18 @@ package struct CollectorService: Sendable {
     /// How often the queues are measured. The trash is summed up, which reads all of it.
     private static let statusInterval = Duration.seconds(60)
 
-    /// - Parameter interval: how long it rests when nothing is left to do, and after a failure.
+    /// - Parameters:
+    ///   - pace: the collector's, told how far behind the queues are.
+    ///   - interval: how long it rests when nothing is left to do, and after a failure.
     package init(
         _ collector: Collector,
+        pace: Pace,
         metadata: MetadataStore,
         metrics: CollectorMetrics,
         interval: Duration,
         logger: Logger
     ) {
-        (self.collector, self.metadata, self.metrics) = (collector, metadata, metrics)
+        (self.collector, self.pace, self.metadata, self.metrics) = (collector, pace, metadata, metrics)
         (self.interval, self.logger) = (interval, logger)
     }
 
@@ -52,7 +56,9 @@ package struct CollectorService: Sendable {
     private func measure() async {
         while !Task.isCancelled {
             do {
-                metrics.show(try await metadata.collectionStatus(countsTrash: true))
+                let status = try await metadata.collectionStatus(countsTrash: true)
+                pace.adapt(toLag: status.lag.values.max() ?? 0)
+                metrics.show(status, share: pace.share)
             } catch is CancellationError {
                 return
             } catch {

@@ -11,6 +11,17 @@ enum HintKind: Int64, CaseIterable {
     case blob = 3
     /// A manifest that a rule let go of: it goes unless something names it again.
     case condemned = 4
+
+    /// As a word of a statement. SQLite prepares a statement anew each time that a value is bound which decides whether a
+    /// partial index serves it, as that of the condemned.
+    var word: StaticString {
+        switch self {
+        case .manifest: "1"
+        case .link: "2"
+        case .blob: "3"
+        case .condemned: "4"
+        }
+    }
 }
 
 /// Why a manifest is to go, and since when. It goes unless it was named again since.
@@ -68,7 +79,7 @@ extension SQLTransaction {
 extension Query {
     static func dueHints(_ kind: HintKind, before now: Int64, limit: Int) -> Query {
         """
-        SELECT id, ref, digest, reason, since FROM gc_hint WHERE kind = \(kind.rawValue) AND due_at <= \(now)
+        SELECT id, ref, digest, reason, since FROM gc_hint WHERE kind = \(word: kind.word) AND due_at <= \(now)
         ORDER BY due_at LIMIT \(Int64(limit)) \(lock: .updateUnlessLocked)
         """
     }

@@ -180,7 +180,7 @@ extension MetadataStore {
             detail: "a repository holds a blob for nobody, and no collector is going to look at it",
             query: """
                 SELECT 'link row ' || l.id FROM repo_blob l LEFT JOIN manifest_blob e ON e.link_id = l.id
-                LEFT JOIN gc_hint h ON h.kind = \(HintKind.link.rawValue) AND h.ref = l.id
+                LEFT JOIN gc_hint h ON h.kind = \(word: HintKind.link.word) AND h.ref = l.id
                 WHERE e.link_id IS NULL AND h.id IS NULL
                 """
         ),
@@ -189,7 +189,7 @@ extension MetadataStore {
             detail: "no repository holds a blob, and no collector is going to look at it",
             query: """
                 SELECT 'blob of ' || b.size || ' bytes' FROM blob b LEFT JOIN repo_blob l ON l.digest = b.digest
-                LEFT JOIN gc_hint h ON h.kind = \(HintKind.blob.rawValue) AND h.digest = b.digest
+                LEFT JOIN gc_hint h ON h.kind = \(word: HintKind.blob.word) AND h.digest = b.digest
                 WHERE l.id IS NULL AND h.id IS NULL
                 """
         ),
@@ -221,7 +221,7 @@ extension SQLTransaction {
             """
         ).map { $0.int(0) }
         let hinted = try inBatches(unused) {
-            "SELECT ref FROM gc_hint WHERE kind = \(HintKind.link.rawValue) AND ref IN \(list: $0)"
+            "SELECT ref FROM gc_hint WHERE kind = \(word: HintKind.link.word) AND ref IN \(list: $0)"
         }
         return (Set(unused).subtracting(hinted.map { $0.int(0) }).sorted(), end)
     }
@@ -237,7 +237,7 @@ extension SQLTransaction {
             """
         ).map { $0.digest(0) }
         let hinted = try inBatches(unused) {
-            "SELECT digest FROM gc_hint WHERE kind = \(HintKind.blob.rawValue) AND digest IN \(list: $0)"
+            "SELECT digest FROM gc_hint WHERE kind = \(word: HintKind.blob.word) AND digest IN \(list: $0)"
         }
         return (Set(unused).subtracting(hinted.map { $0.digest(0) }).sorted(), end)
     }

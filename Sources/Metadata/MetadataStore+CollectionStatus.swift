@@ -28,7 +28,7 @@ extension MetadataStore {
                 (.manifests, .manifest), (.condemned, .condemned), (.links, .link), (.blobs, .blob),
             ]
             for (queue, kind) in kinds {
-                try ask(queue, "SELECT min(due_at) FROM gc_hint WHERE kind = \(kind.rawValue)")
+                try ask(queue, "SELECT min(due_at) FROM gc_hint WHERE kind = \(word: kind.word)")
             }
             try ask(.sessions, "SELECT min(expires_at) FROM upload_session")
             try ask(.objects, "SELECT min(delete_after) FROM object_trash WHERE region = 0")

@@ -149,21 +149,16 @@ struct Composition {
         return isUsed ? FolderCheckup(configuration.data) : nil
     }
 
-    /// - Parameter isWaitedFor: whether somebody waits for it to be done, instead of it being done beside other work.
-    func collector(isWaitedFor: Bool, _ metrics: CollectorMetrics?) -> Collector {
-        Collector(
-            metadata: metadata,
-            blobs: blobs,
-            pace: isWaitedFor ? .unlimited : Pace(percent: configuration.collection.share),
-            metrics: metrics,
-            logger: logger
-        )
+    func collector(_ pace: Pace, _ metrics: CollectorMetrics?) -> Collector {
+        Collector(metadata: metadata, blobs: blobs, pace: pace, metrics: metrics, logger: logger)
     }
 
     func collectorService() -> CollectorService {
         let metrics = CollectorMetrics(metrics)
+        let pace = Pace(percent: configuration.collection.share)
         return CollectorService(
-            collector(isWaitedFor: false, metrics),
+            collector(pace, metrics),
+            pace: pace,
             metadata: metadata,
             metrics: metrics,
             interval: configuration.collection.interval,

@@ -222,7 +222,7 @@ extension ConfigurationKey {
             """
             How much of the time the collector works while there is something to do. It works in transactions of \
             milliseconds and rests after each in proportion to what it took, so the slower the database is, the less is \
-            asked of it.
+            asked of it. Four hours behind, it works twice as much, and again with each further hour.
             """
         ),
     ]

@@ -140,3 +140,13 @@ def test_readiness_does_not_depend_on_the_collector(fresh):
     names = {name.split("{")[0] for name in server.metrics() if name.startswith("strata_gc")}
     wait_until(lambda: "strata_gc_lag_seconds" in {n.split("{")[0] for n in server.metrics()}, "measured")
     assert "strata_gc_failures_total" in names and server.metric("strata_gc_failures_total") == 0
+
+
+def test_a_collector_that_is_hours_behind_works_more(fresh, stores):
+    server = quick(fresh, **{"gc.share-percent": "10"})
+    server.stop()
+    due = int((time.time() - 5.5 * 3600) * 1000)
+    stores.sql(server, f"""INSERT INTO gc_hint (kind, due_at, ref)
+        WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) SELECT 2, {due}, 1000000 + i FROM n""")
+    server.start()
+    wait_until(lambda: server.metric("strata_gc_share_percent") == 40, "it works four times as much")

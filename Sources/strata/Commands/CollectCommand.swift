@@ -31,7 +31,7 @@ struct CollectCommand: AsyncParsableCommand {
         var json = false
 
         func run() async throws {
-            let report = try await options.withStores { try await $0.collector(isWaitedFor: true, nil).run() }
+            let report = try await options.withStores { try await $0.collector(.unlimited, nil).run() }
             if json { return try printJSON(report) }
             print(
                 """
