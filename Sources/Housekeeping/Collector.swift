@@ -34,33 +34,49 @@ package struct Collector: Sendable {
     /// Works off everything that is due. Stages take steps in turn, so that a backlog of links does not keep the bytes of
     /// what was let go of before.
     ///
+    /// A stage that fails does not keep the others from theirs.
+    ///
     /// - Returns: what it did.
+    /// - Throws: what made the first of the stages fail, after the others have found nothing more to do.
     package func run() async throws -> CollectionReport {
+        var work = Work()
+        while try await round(&work) {}
+        if let failure = work.failure { throw failure }
+        return work.report
+    }
+
+    private struct Work {
         var report = CollectionReport()
-        while try await !round(&report).isEmpty {}
-        return report
+        /// The first one.
+        var failure: (any Error)?
     }
 
     /// Asks every stage once, and those that find something again until they find nothing, or some times.
     ///
-    /// - Returns: the stages that found something.
-    private func round(_ report: inout CollectionReport) async throws -> [Stage] {
-        let found = try await step(stages, &report)
+    /// - Returns: whether one found something.
+    private func round(_ work: inout Work) async throws -> Bool {
+        let found = try await step(stages, &work)
         var busy = found
-        for _ in 1..<Self.stepsOfRound where !busy.isEmpty { busy = try await step(busy, &report) }
-        return found
+        for _ in 1..<Self.stepsOfRound where !busy.isEmpty { busy = try await step(busy, &work) }
+        return !found.isEmpty
     }
 
     /// One step of each, with rests in between.
     ///
     /// - Returns: the stages that found something to do.
-    private func step(_ stages: [Stage], _ report: inout CollectionReport) async throws -> [Stage] {
+    private func step(_ stages: [Stage], _ work: inout Work) async throws -> [Stage] {
         var busy: [Stage] = []
         for stage in stages {
-            let done = try await pace.paced(stage.step)
-            metrics?.count(done, stage.kind)
-            stage.add(done, &report)
-            if done.hints > 0 { busy.append(stage) }
+            do {
+                let done = try await pace.paced(stage.step)
+                metrics?.count(done, stage.kind)
+                stage.add(done, &work.report)
+                if done.hints > 0 { busy.append(stage) }
+            } catch let error as CancellationError {
+                throw error
+            } catch {
+                work.failure = work.failure ?? error
+            }
         }
         return busy
     }

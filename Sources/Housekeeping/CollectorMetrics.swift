@@ -1,5 +1,5 @@
 import Foundation
-package import Metadata
+import Metadata
 package import Telemetry
 
 /// What the collector tells of itself.
@@ -56,11 +56,14 @@ package struct CollectorMetrics: Sendable {
         reclaimed.add(done.bytes)
     }
 
-    package func show(_ status: CollectionStatus, share percent: Int) {
+    func show(lagsOf status: CollectionStatus, share percent: Int) {
         share.set(Int64(percent))
         for (queue, milliseconds) in status.lag { lag.set(milliseconds / 1000, queue.rawValue) }
+        oldest.set(status.oldestTrash / 1000)
+    }
+
+    func show(trashOf status: CollectionStatus) {
         pendingObjects.set(status.pendingObjects)
         pendingBytes.set(status.pendingBytes)
-        oldest.set(status.oldestTrash / 1000)
     }
 }

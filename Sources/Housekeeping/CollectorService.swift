@@ -56,13 +56,18 @@ package struct CollectorService: Sendable {
     private func measure() async {
         while !Task.isCancelled {
             do {
-                let status = try await metadata.collectionStatus(countsTrash: true)
+                let status = try await metadata.collectionStatus()
                 pace.adapt(toLag: status.lag.values.max() ?? 0)
-                metrics.show(status, share: pace.share)
+                metrics.show(lagsOf: status, share: pace.share)
+                // After that: where the trash is so large that this fails, it is known how late its deletion is.
+                metrics.show(trashOf: try await metadata.countedStatus())
             } catch is CancellationError {
                 return
             } catch {
-                logger.notice("how far behind the collector is could not be asked", metadata: ["error": "\(error)"])
+                logger.notice(
+                    "how far behind the collector is, or what is in the trash, could not be asked",
+                    metadata: ["error": "\(error)"]
+                )
             }
             try? await Task.sleep(for: Self.statusInterval)  // cancelled: the loop ends
         }

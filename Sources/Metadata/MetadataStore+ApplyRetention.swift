@@ -20,7 +20,10 @@ extension MetadataStore {
     package func advance(_ work: inout RetentionWork) async throws -> Bool {
         guard let batch = work.batches.last else { return false }
         switch batch {
-        case .tags(let tags): work.run = try await drop(tags, work)
+        case .tags(let tags):
+            let before = work.run.tags
+            work.run = try await drop(tags, work)
+            if work.run.tags - before < tags.count { work.isWhole = false }
         case .manifests(let ids): work.run = try await letGo(of: ids, work)
         case .announcements(let tags): try await announce(tags, in: work.plan.repo)
         }
@@ -60,6 +63,7 @@ extension MetadataStore {
     private func drop(_ tags: [RetentionPlan.TagPlan], _ work: RetentionWork) async throws -> RetentionRun {
         let plan = work.plan
         let window = promises.window
+        let keepsUntagged = RetentionEvaluator(policies: plan.policies, holds: []).keepsUntagged
         let policyLock = database.dialect.tableLock("retention_policy")
         return try await database.write { db in
             // Tags before manifests, and both in the order of their names, as pushes lock them.
@@ -92,13 +96,13 @@ extension MetadataStore {
             for (_, tags) in Dictionary(grouping: dropped, by: \.facts.digest).sorted(by: { $0.key < $1.key }) {
                 let id = tags[0].manifest
                 try db.release(manifest: id, keepingFor: window)
-                if try !db.isNamed(manifest: id) {
+                if try !keepsUntagged && !db.isNamed(manifest: id) {
                     let rows = try db.run("SELECT keep_until FROM manifest WHERE id = \(id)")
                     let reason = tags[0].verdict.deletedBy.joined(separator: ", ")
                     try db.hint(.condemned, rows.map { (id, $0.int(0)) }, Sentence(reason: reason, since: db.now))
                 }
             }
-            return try db.note(work, tags: dropped.count)
+            return try db.note(work, tags: dropped.count, isWhole: dropped.count == tags.count)
         }
     }
 
@@ -183,13 +187,19 @@ extension SQLTransaction {
 
     /// Writes down what a batch deletes, in its transaction.
     ///
+    /// - Parameter isWhole: whether that is all that it was to delete.
     /// - Returns: the run with it.
-    fileprivate func note(_ work: RetentionWork, tags: Int = 0, manifests: Int = 0) throws -> RetentionRun {
+    fileprivate func note(
+        _ work: RetentionWork,
+        tags: Int = 0,
+        manifests: Int = 0,
+        isWhole: Bool = true
+    ) throws -> RetentionRun {
         var run = work.run
         run.tags += Int64(tags)
         run.manifests += Int64(manifests)
         guard run.tags + run.manifests > 0 else { return run }
-        if work.isLastDeletion { run.bytes = work.plan.freed.bytes }
+        if work.isLastDeletion && work.isWhole && isWhole { run.bytes = work.plan.freed.bytes }
         if run.id > 0 {
             try self.run(
                 """

@@ -26,40 +26,45 @@ extension MetadataStore {
     ///
     /// - Parameter limit: most hints that are worked off.
     package func collectReleasedManifests(limit: Int) async throws -> Collected {
-        let window = promises.window
+        let (window, lock) = (promises.window, database.dialect.tableLock("retention_policy"))
         return try await collecting { db in
             let hints = try db.dueHints(.manifest, limit: limit)
             let released = try db.released(manifests: hints.map { $0.int(1) })
-            func due(_ rule: UntaggedRule) -> Int64 { rule.due(of: rule.createdAt, rule.keepUntil, window) }
-            let young = released.ruled.filter { due($0.value) > db.now }
+            let young = released.ruled.filter { $0.value.due(window) > db.now }
             let named = try db.named(manifests: released.ruled.keys.filter { young[$0] == nil }.sorted())
             let old = hints.filter {
                 released.ruled[$0.int(1)] != nil && young[$0.int(1)] == nil && !named.contains($0.int(1))
             }
             let done = hints.filter { hint in !old.dropFirst().contains { $0.int(0) == hint.int(0) } }
             try db.drop(hints: done.map { $0.int(0) })
-            try db.hint(.manifest, young.sorted { $0.key < $1.key }.map { ($0.key, due($0.value)) })
+            try db.hint(.manifest, young.sorted { $0.key < $1.key }.map { ($0.key, $0.value.due(window)) })
             // Should their repository be put back, nothing else would lead to them.
             try db.hint(.manifest, released.homeless, dueIn: window)
             var collected = Collected(hints: done.count)
-            guard let chosen = old.first?.int(1), let rule = released.ruled[chosen] else { return collected }
-            collected += try db.collect(manifest: chosen, .manifest, rule.name, since: nil, window) {
-                rule.due(of: $0.createdAt, $0.keepUntil, window)
+            guard let chosen = old.first?.int(1) else { return collected }
+            collected += try db.collect(manifest: chosen, .manifest, nil, window, lock) { manifest, evaluator in
+                evaluator.untaggedLimit.map { limit in
+                    let rule = UntaggedRule(limit, createdAt: manifest.createdAt, keepUntil: manifest.keepUntil)
+                    return (rule.name, rule.due(window))
+                }
             }
             return collected
         }
     }
 
-    /// Removes one manifest that a rule let go of, unless something names it again. What it named goes the same way.
+    /// Removes one manifest that a rule let go of, unless something names it again or a rule keeps manifests without a name.
+    /// What it named goes the same way.
     package func collectCondemnedManifest() async throws -> Collected {
-        let window = promises.window
+        let (window, lock) = (promises.window, database.dialect.tableLock("retention_policy"))
         return try await collecting { db in
             guard let hint = try db.dueHints(.condemned, limit: 1).first else { return Collected() }
             try db.drop(hints: [hint.int(0)])
             var collected = Collected(hints: 1)
-            let reason = hint.optionalText(3) ?? ""
-            collected += try db.collect(manifest: hint.int(1), .condemned, reason, since: hint.int(4), window) {
-                $0.keepUntil
+            let sentence = Sentence(reason: hint.optionalText(3) ?? "", since: hint.int(4))
+            collected += try db.collect(manifest: hint.int(1), .condemned, sentence, window, lock) {
+                manifest,
+                evaluator in
+                evaluator.keepsUntagged ? nil : (sentence.reason, manifest.keepUntil)
             }
             return collected
         }
@@ -74,10 +79,13 @@ private struct UntaggedRule {
     let createdAt: Int64
     let keepUntil: Int64
 
-    /// When it may go. Every promise and every name that it lost has put the end of its promises a window ahead, or further.
-    func due(of createdAt: Int64, _ keepUntil: Int64, _ window: Int64) -> Int64 {
-        max(keepUntil, keepUntil - window + age, createdAt + age)
+    init(_ limit: (age: Int64, rule: String), createdAt: Int64, keepUntil: Int64) {
+        (name, age) = (limit.rule, limit.age)
+        (self.createdAt, self.keepUntil) = (createdAt, keepUntil)
     }
+
+    /// When it may go. Every promise and every name that it lost has put the end of its promises a window ahead, or further.
+    func due(_ window: Int64) -> Int64 { max(keepUntil, keepUntil - window + age, createdAt + age) }
 }
 
 /// A manifest's row, locked.
@@ -93,36 +101,51 @@ struct LockedManifest: Sendable {
 }
 
 extension SQLTransaction {
-    /// Removes a manifest if nothing needs it and it is due, and else looks again when it is.
+    /// Removes a manifest if nothing needs it, the policies let it go and it is due, and else looks again when it is.
     ///
     /// - Parameters:
     ///   - kind: of the hint that led here.
-    ///   - since: when it was condemned; one that was named again later stays.
-    ///   - due: when it may go.
+    ///   - sentence: why and when it was condemned, if it was; one that was named again later stays.
+    ///   - policyLock: makes whoever sets a policy wait: what it says holds for all that is removed after it was answered.
+    ///   - verdict: by which rule and when it may go; nil if it stays.
     fileprivate func collect(
         manifest id: Int64,
         _ kind: HintKind,
-        _ reason: String,
-        since: Int64?,
+        _ sentence: Sentence?,
         _ window: Int64,
-        due: (LockedManifest) -> Int64
+        _ policyLock: [Query],
+        verdict: (LockedManifest, RetentionEvaluator) -> (reason: String, due: Int64)?
     ) throws -> Collected {
-        let sentence = since.map { Sentence(reason: reason, since: $0) }
         guard let manifest = try lockManifest(id) else {
             // It is gone, or somebody is about to refer to it.
             let exists = try !run("SELECT 1 FROM manifest WHERE id = \(id)").isEmpty
             if exists { try hint(kind, [id], dueIn: MetadataStore.busyDelay, sentence) }
             return Collected()
         }
-        if let since, manifest.createdAt > since { return Collected() }
+        if let sentence, manifest.createdAt > sentence.since { return Collected() }
         try adopt(manifest)
         guard try !isNeeded(manifest) else { return Collected() }
-        guard due(manifest) <= now else {
-            try hint(kind, [(id, due(manifest))], sentence)
+        for statement in policyLock { try run(statement) }
+        let policies = try policies(ofRepository: manifest.repo)
+        guard let (reason, due) = verdict(manifest, RetentionEvaluator(policies: policies, holds: [])) else {
             return Collected()
         }
-        try remove(manifest, keepingFor: window, reason: reason)
+        guard due <= now else {
+            try hint(kind, [(id, due)], sentence)
+            return Collected()
+        }
+        guard let dependents = try lockDependents(of: manifest) else {
+            try hint(kind, [id], dueIn: MetadataStore.busyDelay, sentence)
+            return Collected()
+        }
+        try remove(manifest, with: dependents, keepingFor: window, reason: reason)
         return Collected(removed: 1, bytes: manifest.size)
+    }
+
+    /// Those that hold for a repository; none where it was deleted.
+    private func policies(ofRepository id: Int64) throws -> [ScopedPolicy] {
+        guard let row = try run("SELECT name FROM repository WHERE id = \(id)").first else { return [] }
+        return try policies(applyingTo: RepositoryName(parsing: row.text(0)))
     }
 
     /// Nil if it is gone, or if somebody else has it.
@@ -166,12 +189,7 @@ extension SQLTransaction {
                 let limit = RetentionEvaluator(policies: policies, holds: []).untaggedLimit
             else { continue }
             for row in rows {
-                ruled[row.int(0)] = UntaggedRule(
-                    name: limit.rule,
-                    age: limit.age,
-                    createdAt: row.int(2),
-                    keepUntil: row.int(3)
-                )
+                ruled[row.int(0)] = UntaggedRule(limit, createdAt: row.int(2), keepUntil: row.int(3))
             }
         }
         return (ruled, rows.filter { $0.isNull(1) }.map { $0.int(0) })
@@ -212,21 +230,38 @@ extension SQLTransaction {
         try !run("SELECT 1 FROM manifest WHERE repo_id = \(repo) AND digest = \(digest)").isEmpty
     }
 
-    /// Removes a manifest that nothing names, and condemns what only it gave a reason to stay: the manifests that it
-    /// lists and those that have it as their subject.
+    /// Locks the manifests that one lists and those that have it as their subject, against pushes that name them: whoever
+    /// comes later sees what is said of them here.
     ///
-    /// - Parameter window: how long its blobs stay.
-    private func remove(_ manifest: LockedManifest, keepingFor window: Int64, reason: String) throws {
-        let children = try run(
-            "SELECT DISTINCT child_id FROM manifest_child WHERE parent_id = \(manifest.id) AND child_id IS NOT NULL"
+    /// - Returns: nil if somebody has one of them.
+    private func lockDependents(of manifest: LockedManifest) throws -> [Int64]? {
+        let found = try run(
+            """
+            SELECT child_id FROM manifest_child WHERE parent_id = \(manifest.id) AND child_id IS NOT NULL
+            UNION SELECT id FROM manifest WHERE repo_id = \(manifest.repo) AND subject = \(manifest.digest)
+            """
         ).map { $0.int(0) }
-        let referrers = try run(
-            "SELECT id FROM manifest WHERE repo_id = \(manifest.repo) AND subject = \(manifest.digest)"
-        ).map { $0.int(0) }
+        let locked = try inBatches(found.sorted()) {
+            "SELECT id FROM manifest WHERE id IN \(list: $0) ORDER BY id \(lock: .updateUnlessLocked)"
+        }.map { $0.int(0) }
+        return locked.count == found.count ? locked : nil
+    }
+
+    /// Removes a manifest that nothing names, and condemns what only it gave a reason to stay.
+    ///
+    /// - Parameters:
+    ///   - dependents: the manifests that it lists and those that have it as their subject, locked.
+    ///   - window: how long its blobs stay.
+    private func remove(
+        _ manifest: LockedManifest,
+        with dependents: [Int64],
+        keepingFor window: Int64,
+        reason: String
+    ) throws {
         // No tag has named it for a window, so what a client was told of its children was promised to it by themselves.
         try forget(manifest: manifest.id, keepingFor: window, childrenFor: 0, reason: reason)
         // What has another name is no longer this rule's to judge when it loses that one.
-        let unnamed = try Set(children + referrers).sorted().filter { try !isNamed(manifest: $0) }
+        let unnamed = try dependents.filter { try !isNamed(manifest: $0) }
         try hint(.condemned, unnamed, dueIn: 0, Sentence(reason: reason, since: now))
     }
 }

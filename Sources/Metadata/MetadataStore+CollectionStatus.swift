@@ -16,8 +16,8 @@ package struct CollectionStatus: Hashable, Sendable, Encodable {
 }
 
 extension MetadataStore {
-    /// - Parameter countsTrash: whether the trash is summed up, which reads all of it.
-    package func collectionStatus(countsTrash: Bool) async throws -> CollectionStatus {
+    /// How far behind each queue is. What is in the trash is not summed up: ``countedStatus()``.
+    package func collectionStatus() async throws -> CollectionStatus {
         try await database.read { db in
             var status = CollectionStatus()
             func ask(_ queue: CollectionStatus.Queue, _ query: Query) throws {
@@ -33,16 +33,24 @@ extension MetadataStore {
             try ask(.sessions, "SELECT min(expires_at) FROM upload_session")
             try ask(.objects, "SELECT min(delete_after) FROM object_trash WHERE region = 0")
             try ask(.repositories, "SELECT min(purge_at) FROM deleted_repository")
-            if countsTrash,
-                let row = try db.run("SELECT count(*), CAST(coalesce(sum(size), 0) AS BIGINT) FROM object_trash").first
-            {
-                (status.pendingObjects, status.pendingBytes) = (row.int(0), row.int(1))
-            }
             return status
         }
     }
 
-    /// Forgets what was kept of deleted manifests and tags whose bytes are gone by now.
+    /// The same with what is in the trash, all of which is read for it: that takes its time where much is to be deleted.
+    package func countedStatus() async throws -> CollectionStatus {
+        var status = try await collectionStatus()
+        (status.pendingObjects, status.pendingBytes) = try await database.snapshot { db in
+            let row = try db.run("SELECT count(*), CAST(coalesce(sum(size), 0) AS BIGINT) FROM object_trash").first
+            return (row?.int(0) ?? 0, row?.int(1) ?? 0)
+        }
+        return status
+    }
+
+    /// How long the history of retention is kept. Milliseconds; a year.
+    static let historyKept: Int64 = 365 * 24 * 3_600_000
+
+    /// Forgets what was kept of deleted manifests and tags whose bytes are gone by now, and old runs of retention.
     package func forgetDeleted(limit: Int) async throws -> Collected {
         let rest = promises.blobDelay + promises.trash
         // A rule takes a tag first, and the manifest once nothing is promised of it any more: the tag can be put back with it.
@@ -62,6 +70,14 @@ extension MetadataStore {
                 )
                 done.hints = max(done.hints, db.changes)
             }
+            // The oldest have the least ids.
+            try db.run(
+                """
+                DELETE FROM retention_run WHERE started_at <= \(db.now - Self.historyKept)
+                AND id IN (SELECT id FROM retention_run ORDER BY id LIMIT \(Int64(limit)))
+                """
+            )
+            done.hints = max(done.hints, db.changes)
             return done
         }
     }

@@ -136,7 +136,11 @@ extension SQLTransaction {
             """
         )
         for referrer in referrers {
-            _ = try restore(referrer.digest(0), since: since, in: repo, promises, &restored)
+            do {
+                _ = try restore(referrer.digest(0), since: since, in: repo, promises, &restored)
+            } catch let error as RegistryError where error.entries.allSatisfy({ $0.code == .manifestBlobUnknown }) {
+                // Its bytes are gone; what it is about needs it not.
+            }
         }
         return id
     }

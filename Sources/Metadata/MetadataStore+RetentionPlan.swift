@@ -10,7 +10,8 @@ package struct RetentionPlan: Sendable {
     package let policies: [ScopedPolicy]
     /// In the order of their names.
     package let tags: [TagPlan]
-    /// Manifests that no tag, no index and no present subject keeps, in the order of their digests.
+    /// Manifests that no tag, no index and no present subject keeps, but for those that a rule has let go of already, in the
+    /// order of their digests.
     package let untagged: [UntaggedPlan]
     package let freed: Freed
 
@@ -65,9 +66,12 @@ extension MetadataStore {
                 in: repo,
                 withPlatforms: policies.contains { $0.policy.rules.contains(where: \.countsPlatforms) }
             )
-            let untagged = try db.untaggedManifests(in: repo, window: window)
-            let verdicts = RetentionEvaluator(policies: policies, holds: holds)
-                .verdicts(tags: tagged.map(\.facts), untagged: untagged.map(\.facts), now: db.now)
+            let evaluator = RetentionEvaluator(policies: policies, holds: holds)
+            let condemned = evaluator.keepsUntagged ? [] : Set(try db.condemnedManifests(in: repo))
+            let untagged = try db.untaggedManifests(in: repo, window: window).filter {
+                !condemned.contains($0.manifest)
+            }
+            let verdicts = evaluator.verdicts(tags: tagged.map(\.facts), untagged: untagged.map(\.facts), now: db.now)
             let tags = zip(tagged, verdicts.tags).map {
                 RetentionPlan.TagPlan(
                     facts: $0.facts,
@@ -86,11 +90,15 @@ extension MetadataStore {
                 policies: policies,
                 tags: tags,
                 untagged: others,
-                freed: try db.freed(
-                    byDropping: tags.filter { $0.verdict.decision == .delete }.map(\.manifest),
-                    and: others.filter { $0.verdict.decision == .delete }.map(\.manifest),
-                    in: repo
-                ),
+                // Where manifests without a name stay, no tag takes anything with it.
+                freed: evaluator.keepsUntagged
+                    ? RetentionPlan.Freed()
+                    : try db.freed(
+                        byDropping: tags.filter { $0.verdict.decision == .delete }.map(\.manifest),
+                        and: others.filter { $0.verdict.decision == .delete }.map(\.manifest),
+                        after: condemned,
+                        in: repo
+                    ),
                 repo: repo,
                 holds: holds
             )

@@ -15,7 +15,7 @@ package struct RetentionRun: Hashable, Sendable {
     package internal(set) var tags: Int64
     /// Manifests without a name that were let go of.
     package internal(set) var manifests: Int64
-    /// What its plan said would be freed; 0 unless it came to its end.
+    /// What its plan said would be freed; 0 unless it came to its end and deleted all that it was to delete.
     package internal(set) var bytes: Int64
 }
 
@@ -24,6 +24,8 @@ package struct RetentionWork: Sendable {
     let plan: RetentionPlan
     /// What was deleted until now. It is written down with each batch, so that it is true whatever stops the work.
     package internal(set) var run: RetentionRun
+    /// Whether nothing was left out until now because it had changed.
+    var isWhole = true
     /// What is left, the last batch first.
     var batches: [Batch]
 

@@ -7,11 +7,15 @@ extension SQLTransaction {
     /// - Parameters:
     ///   - tagged: the manifest of each tag that is dropped.
     ///   - untagged: manifests without a name that are deleted.
-    func freed(byDropping tagged: [Int64], and untagged: [Int64], in repo: Int64) throws -> RetentionPlan.Freed {
+    ///   - condemned: what earlier deletions let go of. It keeps nothing, and was counted then.
+    func freed(
+        byDropping tagged: [Int64],
+        and untagged: [Int64],
+        after condemned: Set<Int64>,
+        in repo: Int64
+    ) throws -> RetentionPlan.Freed {
         let dropped = Dictionary(tagged.map { ($0, Int64(1)) }, uniquingKeysWith: +)
-        // What earlier deletions let go of is still there for a while; it keeps nothing, and was counted then.
-        let condemned = try condemnedManifests(in: repo)
-        let going = try manifests(goingWith: Set(condemned), [:], after: [:], in: repo)
+        let going = try manifests(goingWith: condemned, [:], after: [:], in: repo)
         let gone = try manifests(
             goingWith: Set(tagged + untagged).subtracting(going.keys),
             dropped,
@@ -41,7 +45,7 @@ extension SQLTransaction {
     }
 
     /// Those that a rule let go of and that are not removed yet, unless they were pushed again since.
-    private func condemnedManifests(in repo: Int64) throws -> [Int64] {
+    func condemnedManifests(in repo: Int64) throws -> [Int64] {
         try run(
             """
             SELECT DISTINCT m.id FROM gc_hint h JOIN manifest m ON m.id = h.ref

@@ -8,22 +8,24 @@ package final class PullCounter: Sendable {
     private let metadata: MetadataStore
     private let counts = Mutex<[PulledReference: Int64]>([:])
 
-    /// How often they are written down.
+    /// How often they are written down, unless they are many.
     private static let interval = Duration.seconds(60)
-    /// Most different references, some 200 bytes each, that are counted in memory.
-    private static let limit = 50_000
+    /// How often it is asked whether they are.
+    private static let look = Duration.seconds(1)
+    /// Most different references, some 200 bytes each, that are counted in memory. Where the database cannot take them, further
+    /// ones are not counted: a pull fails for no reason of its own.
+    private static let limit = 100_000
     /// References that are written down in one transaction.
     private static let step = 256
 
     package init(_ metadata: MetadataStore) { self.metadata = metadata }
 
-    /// - Returns: whether there are so many that the caller should ``flush()`` them.
-    func count(_ pulled: PulledReference, asPulls pulls: Int64) -> Bool {
+    func count(_ pulled: PulledReference, asPulls pulls: Int64) {
         // A digest is asked for by those who push, too.
-        if pulls == 0, case .digest = pulled.reference { return false }
-        return counts.withLock {
-            $0[pulled, default: 0] += pulls
-            return $0.count >= Self.limit
+        if pulls == 0, case .digest = pulled.reference { return }
+        counts.withLock { counts in
+            guard counts.count < Self.limit || counts[pulled] != nil else { return }
+            counts[pulled, default: 0] += pulls
         }
     }
 
@@ -46,12 +48,24 @@ package final class PullCounter: Sendable {
         }
     }
 
-    /// Writes them down every minute until its task is cancelled; the last ones are the caller's to ``flush()``.
+    /// Writes them down every minute, or when they are many, until its task is cancelled; the last ones are the caller's to
+    /// ``flush()``.
     ///
     /// - Parameter failed: told of what could not be written yet.
     package func run(failed: @Sendable (any Error) -> Void) async {
-        while (try? await Task.sleep(for: Self.interval)) != nil {
-            do { try await flush() } catch { failed(error) }
+        var (waited, hurries) = (Duration.zero, true)
+        while (try? await Task.sleep(for: Self.look)) != nil {
+            waited += Self.look
+            let isMany = counts.withLock { $0.count } >= Self.limit / 2
+            guard waited >= Self.interval || hurries && isMany else { continue }
+            waited = .zero
+            do {
+                try await flush()
+                hurries = true
+            } catch {
+                hurries = false
+                failed(error)
+            }
         }
     }
 }

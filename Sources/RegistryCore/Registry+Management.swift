@@ -87,6 +87,6 @@ extension Registry {
     }
 
     package func collectionStatus(with grant: AdministrationGrant) async throws -> CollectionStatus {
-        try await metadata.collectionStatus(countsTrash: true)
+        try await metadata.countedStatus()
     }
 }

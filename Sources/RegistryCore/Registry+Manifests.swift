@@ -28,8 +28,7 @@ extension Registry {
         with grant: Grant<Pull>
     ) async throws -> StoredManifest {
         let manifest = try await metadata.manifest(reference, in: grant.repository, promising: promising)
-        let pulled = PulledReference(reference, in: grant.repository)
-        if pulls.count(pulled, asPulls: promising ? 0 : 1) { try await pulls.flush() }
+        pulls.count(PulledReference(reference, in: grant.repository), asPulls: promising ? 0 : 1)
         return manifest
     }
 

@@ -60,12 +60,15 @@ package struct RetentionEvaluator: Sendable {
     /// How long a manifest may be untagged, in milliseconds, and the rule that says so; nil if for ever. Holds are beyond
     /// it.
     package var untaggedLimit: (age: Int64, rule: String)? {
-        guard !rules.contains(where: { $0.rule.action == .keepUntagged }) else { return nil }
+        guard !keepsUntagged else { return nil }
         let limits = rules.compactMap { id, rule -> (age: Int64, rule: String)? in
             if case .deleteUntagged(let days) = rule.action { (Int64(0).adding(days: days), id) } else { nil }
         }
         return limits.min { ($0.age, $0.rule) < ($1.age, $1.rule) }
     }
+
+    /// Whether manifests without a name stay, also those that a rule took the last tag from.
+    package var keepsUntagged: Bool { rules.contains { $0.rule.action == .keepUntagged } }
 
     private struct Keepers {
         var ids: Set<String>

@@ -16,6 +16,6 @@ struct ExpiryWarning {
         guard date.timeIntervalSince(now) <= Self.notice else { return nil }
         let day = date.formatted(.iso8601)
         text =
-            "299 - \"A retention rule deletes this tag after \(day) unless it is pulled or pushed again or a hold is set.\""
+            "299 - \"A retention rule deletes this tag after \(day) unless it is pushed again, is pulled if the rule asks for use, or a hold is set.\""
     }
 }

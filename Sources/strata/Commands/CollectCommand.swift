@@ -51,7 +51,7 @@ struct CollectCommand: AsyncParsableCommand {
         var json = false
 
         func run() async throws {
-            let status = try await options.withStores { try await $0.metadata.collectionStatus(countsTrash: true) }
+            let status = try await options.withStores { try await $0.metadata.countedStatus() }
             if json { return try printJSON(status) }
             for queue in CollectionStatus.Queue.allCases {
                 let lag = (status.lag[queue] ?? 0) / 1000
