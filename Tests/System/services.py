@@ -266,7 +266,10 @@ class ObjectStore(Service):
 
 
 class SeaweedFS(ObjectStore):
-    """The second implementation: newer than Ceph's in some things, laxer in others."""
+    """The second implementation: newer than Ceph's in some things, laxer in others. Its user has two pairs of keys."""
+
+    OTHER_ACCESS_KEY = "otherstrata"
+    OTHER_SECRET_KEY = "other-secret-of-strata"
 
     def __init__(self):
         super().__init__("seaweedfs")
@@ -276,7 +279,8 @@ class SeaweedFS(ObjectStore):
     def start(self):
         import json
 
-        credentials = [{"accessKey": self.ACCESS_KEY, "secretKey": self.SECRET_KEY}]
+        keys = [(self.ACCESS_KEY, self.SECRET_KEY), (self.OTHER_ACCESS_KEY, self.OTHER_SECRET_KEY)]
+        credentials = [{"accessKey": access, "secretKey": secret} for access, secret in keys]
         actions = ["Admin", "Read", "Write", "List", "Tagging"]
         identities = [{"name": "strata", "credentials": credentials, "actions": actions}]
         (self.folder / "s3.json").write_text(json.dumps({"identities": identities}))

@@ -9,18 +9,18 @@ package struct RemoteObject: Sendable {
     package let key: StorageKey
     /// Bytes.
     package let size: Int64
-    private let makeReader: @Sendable (Range<Int64>) -> any ObjectReader
+    private let makeReader: @Sendable (Range<Int64>, ObjectAudience) -> any ObjectReader
 
     /// - Parameter reader: reads a range of it from front to back.
     package init(key: StorageKey, size: Int64, reader: @escaping @Sendable (Range<Int64>) -> any ObjectReader) {
-        (self.key, self.size, makeReader) = (key, size, reader)
+        (self.key, self.size, makeReader) = (key, size, { range, _ in reader(range) })
     }
 
     init(client: S3Client, key: StorageKey, size: Int64) {
-        self.init(key: key, size: size) { RemoteReader(client, key, size, $0) }
+        (self.key, self.size, makeReader) = (key, size, { RemoteReader(client, key, size, $0, for: $1) })
     }
 
-    func reader(_ range: Range<Int64>) -> any ObjectReader { makeReader(range) }
+    func reader(_ range: Range<Int64>, for audience: ObjectAudience) -> any ObjectReader { makeReader(range, audience) }
 }
 
 /// Reads part of an object as the store sends it: no faster than it is asked for, and no further when it is let go. What
@@ -31,6 +31,7 @@ final class RemoteReader: ObjectReader {
     /// Bytes of the object.
     private let size: Int64
     private var rest: Range<Int64>
+    private let audience: ObjectAudience
     private let answer = Answer()
     private var failures = 0
 
@@ -39,8 +40,8 @@ final class RemoteReader: ObjectReader {
     /// Bytes that are in memory for a client that reads slowly.
     private static let pieceSize = 64 * 1024
 
-    init(_ client: S3Client, _ key: StorageKey, _ size: Int64, _ rest: Range<Int64>) {
-        (self.client, self.key, self.size, self.rest) = (client, key, size, rest)
+    init(_ client: S3Client, _ key: StorageKey, _ size: Int64, _ rest: Range<Int64>, for audience: ObjectAudience) {
+        (self.client, self.key, self.size, self.rest, self.audience) = (client, key, size, rest, audience)
     }
 
     func next() async throws -> ByteBuffer? {
@@ -122,7 +123,9 @@ final class RemoteReader: ObjectReader {
     }
 
     private func open(_ range: Range<Int64>) async throws -> HTTPClientResponse? {
-        let response = try await client.get(client.configuration.name(of: key), range)
+        let connections = audience == .client ? client.downloads : client.http
+        let identity = try await client.credentials.get()
+        let response = try await client.get(client.configuration.name(of: key), range, as: identity, by: connections)
         switch response.status.code {
         case 206: return response
         // A store that ignores the range may do so only where it asked for everything.
@@ -134,6 +137,7 @@ final class RemoteReader: ObjectReader {
                 headers: response.headers,
                 body: try await response.body.collect(upTo: 1 << 20)
             )
+            if answer.refusesCredentials, await client.credentials.replace(identity) { return nil }
             guard S3Client.isTemporary(answer) else {
                 throw BlobStorageError.refused("GET \(key): \(answer.status) \(answer.errorCode)")
             }

@@ -119,7 +119,7 @@ private final class Pieces {
     init?(of body: HTTPResponse.Body, sendsFiles: Bool, _ turn: Turn) async throws {
         guard case .object(let object, let range) = body else { return nil }
         if case .file = object, sendsFiles { return nil }
-        reader = object.reader(range)
+        reader = object.reader(range, for: .client)
         self.turn = turn
         do {
             first = try await read()
