@@ -1,3 +1,4 @@
+import BlobStorage
 @testable import Metadata
 import OCI
 import Retention
@@ -74,7 +75,9 @@ extension Client {
     /// Makes a plan and applies it, sometimes much later: the node may have stood still. Meanwhile the plan may be overtaken.
     private func applyRules(to repository: RepositoryName, _ image: Int) async throws {
         let outcome = try await attempt("plan \(repository)") { node in
-            try await node.metadata.retentionPlan(of: repository) { _, _ in nil }
+            try await node.metadata.retentionPlan(of: repository) { key, size in
+                try await node.store.bytes(of: StorageKey(bytes: key), size: size)
+            }
         }
         guard case .done(let made) = outcome, let plan = made else { return }
         if scheduler.chance.hits(600) { try await scheduler.turn(after: scheduler.chance.upTo(3 * 3_600_000)) }

@@ -13,8 +13,8 @@ struct Content: Sendable {
         let blobs: [Int]
         let children: [Int]
         let subject: Int?
-        /// None if it names none, nil if its configuration is too large for the database.
-        let platforms: [String]?
+        /// None if it names none.
+        let platforms: [String]
     }
 
     /// The first ``objects`` are too large for the database.
@@ -26,7 +26,7 @@ struct Content: Sendable {
 
     init() throws {
         let sizes = [17_000, 20_000, 30_000, 45_000, 900, 1_000, 40]
-        let architectures = [4: "amd64", 5: "arm64"]
+        let architectures = [3: "arm64", 4: "amd64", 5: "arm64"]
         let blobs = sizes.enumerated().map { index, size in
             let bytes = (0..<size).map { UInt8(truncatingIfNeeded: $0 / 7 + $0 * index + index) }
             let text = architectures[index].map { #"{"os":"linux","architecture":"\#($0)"}"# } ?? ""
@@ -39,7 +39,7 @@ struct Content: Sendable {
         }
         func descriptor(ofImage image: Int) -> String {
             let manifest = images[image].manifest
-            let architecture = images[image].platforms?.first.map {
+            let architecture = images[image].platforms.first.map {
                 #","platform":{"os":"linux","architecture":"\#($0)"}"#
             }
             return #"""
@@ -52,7 +52,7 @@ struct Content: Sendable {
             _ blobs: [Int],
             _ children: [Int],
             _ subject: Int?,
-            _ platforms: [String]?
+            _ platforms: [String]
         ) throws {
             let manifest = try Manifest(decoding: Array(json.utf8), declaredType: nil, algorithm: .sha256)
             images.append(
@@ -66,13 +66,12 @@ struct Content: Sendable {
                 {"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":\#(descriptor(config)),
                 "layers":[\#(list.joined(separator: ","))]\#(about)}
                 """#
-            let platforms = config < Self.objects ? nil : [architectures[config]].compactMap(\.self)
-            try add(json, [config] + layers, [], subject, platforms)
+            try add(json, [config] + layers, [], subject, [architectures[config]].compactMap(\.self))
         }
         func add(index children: [Int]) throws {
             let list = children.map { descriptor(ofImage: $0) }.joined(separator: ",")
             let type = "application/vnd.oci.image.index.v1+json"
-            let platforms = Set(children.flatMap { images[$0].platforms ?? [] })
+            let platforms = Set(children.flatMap { images[$0].platforms })
             try add(
                 #"{"schemaVersion":2,"mediaType":"\#(type)","manifests":[\#(list)]}"#,
                 [],
@@ -91,10 +90,10 @@ struct Content: Sendable {
         (self.blobs, self.images) = (blobs, images)
     }
 
-    /// What a manifest runs on: that of no name if it names none, nil if that cannot be known.
-    func platforms(of manifest: Digest) -> Set<String>? {
-        guard let image = images.first(where: { $0.manifest.digest == manifest }) else { return nil }
-        return image.platforms.map { $0.isEmpty ? [""] : Set($0) }
+    /// What a manifest runs on: that of no name if it names none.
+    func platforms(of manifest: Digest) -> Set<String> {
+        let platforms = images.first { $0.manifest.digest == manifest }?.platforms ?? []
+        return platforms.isEmpty ? [""] : Set(platforms)
     }
 
     /// What an index lists, and what is about a manifest.

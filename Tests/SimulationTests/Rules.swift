@@ -75,10 +75,7 @@ extension SimulatedPolicy.Rule {
             guard tag.matches(pattern), let own = tag.rank(by: order) else { return false }
             let later = tags.filter { $0.matches(pattern) && $0.rank(by: order).map { $0 > own } ?? false }
             guard perPlatform else { return later.count < count }
-            guard let platforms = tag.platforms else { return true }
-            return platforms.contains { platform in
-                later.count { $0.platforms?.contains(platform) ?? false } < count
-            }
+            return tag.platforms.contains { platform in later.count { $0.platforms.contains(platform) } < count }
         case .deleteRest, .deleteUnused, .deleteOld: return false
         }
     }
@@ -100,8 +97,8 @@ struct KnownTag: Hashable {
     let digest: Digest
     let pushedAt: Int64
     let usedAt: Int64
-    /// What has none is of a platform of its own; nil if they cannot be known.
-    let platforms: Set<String>?
+    /// What has none is of a platform of its own.
+    let platforms: Set<String>
 
     /// What is later has more; nil if it has no place in this order.
     fileprivate func rank(by order: String) -> (place: Int64, name: String)? {

@@ -267,7 +267,7 @@ extension Witness {
                 digest: digest,
                 pushedAt: row.int(3),
                 usedAt: (pulled + [row.int(3)]).max() ?? 0,
-                platforms: Content.standard?.platforms(of: digest)
+                platforms: Content.standard?.platforms(of: digest) ?? []
             )
         }
         return tags

@@ -32,6 +32,7 @@ final class SimulatedProcess: @unchecked Sendable {
 struct Node {
     let process: SimulatedProcess
     let metadata: MetadataStore
+    let store: SimulatedStore
     let registry: Registry
     let collector: Collector
     let retention: RetentionService
@@ -43,6 +44,10 @@ private struct SimulatedLog: LogHandler {
     var metadata: Logger.Metadata = [:]
     var logLevel = Logger.Level.warning
 
+    private static let injected = [
+        "simulated", "\(BlobStorageError.full)", "\(SimulatedProcess.Ended())", "\(Scheduler.Halted())",
+    ]
+
     subscript(metadataKey key: String) -> Logger.Metadata.Value? {
         get { metadata[key] }
         set { metadata[key] = newValue }
@@ -50,8 +55,7 @@ private struct SimulatedLog: LogHandler {
 
     func log(event: LogEvent) {
         let error = event.metadata?["error"].map { "\($0)" } ?? ""
-        guard !["simulated", "\(SimulatedProcess.Ended())", "\(Scheduler.Halted())"].contains(where: error.contains)
-        else { return }
+        guard !Self.injected.contains(where: error.contains) else { return }
         world.witness.complain("\(event.message): \(error)")
     }
 }
@@ -126,6 +130,7 @@ final class World: @unchecked Sendable {
         return Node(
             process: process,
             metadata: metadata,
+            store: store,
             registry: registry,
             collector: collector,
             retention: retention
