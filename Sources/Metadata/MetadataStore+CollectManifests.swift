@@ -72,7 +72,7 @@ extension MetadataStore {
 }
 
 /// What the policies say of a manifest without a name, and what they go by, as it is without a lock.
-private struct UntaggedRule {
+struct UntaggedRule {
     let name: String
     /// Milliseconds.
     let age: Int64

@@ -25,6 +25,18 @@ package struct Explanation: Hashable, Sendable, Encodable {
         /// The manifest that it is about, if the repository has it.
         package let subject: String?
         package let holds: [String]
+        /// What becomes of it, if no tag, no index, no subject and no hold keeps it.
+        package let untagged: Untagged?
+    }
+
+    package struct Untagged: Hashable, Sendable, Encodable {
+        package let since: Int64
+        /// The rule that lets it go. Nil if none does: it stays until somebody deletes it.
+        package let rule: String?
+        /// From when on a collector removes it, if nothing changes but the time. Nil if no rule lets it go.
+        package let removedAt: Int64?
+        /// When the bytes of what only it lists are gone then, at the latest.
+        package let bytesUntil: Int64?
     }
 
     package struct LiveBlob: Hashable, Sendable, Encodable {
@@ -33,6 +45,9 @@ package struct Explanation: Hashable, Sendable, Encodable {
         package let links: [Link]
         /// The repositories that hold it may be more than those listed.
         package let hasMoreLinks: Bool
+        /// When its bytes are gone at the latest, if nothing changes but the time. Nil if a manifest lists it, or if only one
+        /// repository was asked about.
+        package var bytesUntil: Int64?
     }
 
     package struct Link: Hashable, Sendable, Encodable {
@@ -66,8 +81,10 @@ extension MetadataStore {
     /// Why a blob or a manifest is alive, or since when it is not, which rule that was and when its bytes go. The lists
     /// are cut at ``explainLimit``.
     package func explain(_ digest: Digest) async throws -> Explanation {
-        try await database.read { db in
-            var explanation = try db.explain(digest, in: 0...(.max))
+        let promises = promises
+        return try await database.read { db in
+            var explanation = try db.explain(digest, in: 0...(.max), promises)
+            explanation.blob?.bytesUntil = try db.end(ofBlob: digest, promises)
             explanation.trash = try db.run(
                 "SELECT delete_after FROM object_trash WHERE digest = \(digest) ORDER BY delete_after"
             ).map { $0.int(0) }
@@ -79,9 +96,10 @@ extension MetadataStore {
     ///
     /// - Throws: ``RegistryError`` `.nameUnknown`.
     package func explain(_ digest: Digest, in repository: RepositoryName) async throws -> Explanation {
-        try await database.read { db in
+        let promises = promises
+        return try await database.read { db in
             let repo = try db.existingRepositoryID(repository)
-            var explanation = try db.explain(digest, in: repo...repo)
+            var explanation = try db.explain(digest, in: repo...repo, promises)
             if explanation.blob?.links.isEmpty == true { explanation.blob = nil }
             return explanation
         }
@@ -92,9 +110,13 @@ extension MetadataStore {
 
 extension SQLTransaction {
     /// - Parameter repos: the rows of the repositories that are looked at, one or all.
-    fileprivate func explain(_ digest: Digest, in repos: ClosedRange<Int64>) throws -> Explanation {
+    fileprivate func explain(
+        _ digest: Digest,
+        in repos: ClosedRange<Int64>,
+        _ promises: Promises
+    ) throws -> Explanation {
         var explanation = Explanation()
-        explanation.manifests = try liveManifests(digest, in: repos)
+        explanation.manifests = try liveManifests(digest, in: repos, promises)
         explanation.blob = try liveBlob(digest, in: repos)
         explanation.deleted = try deletions(of: digest, in: repos)
         return explanation
@@ -102,10 +124,14 @@ extension SQLTransaction {
 
     private var limit: Int64 { Int64(MetadataStore.explainLimit) }
 
-    private func liveManifests(_ digest: Digest, in repos: ClosedRange<Int64>) throws -> [Explanation.LiveManifest] {
+    private func liveManifests(
+        _ digest: Digest,
+        in repos: ClosedRange<Int64>,
+        _ promises: Promises
+    ) throws -> [Explanation.LiveManifest] {
         try run(
             """
-            SELECT m.id, r.name, m.keep_until, m.repo_id, s.digest FROM manifest m JOIN repository r ON r.id = m.repo_id
+            SELECT m.id, r.name, m.keep_until, m.repo_id, s.digest, m.created_at FROM manifest m JOIN repository r ON r.id = m.repo_id
             LEFT JOIN manifest s ON s.repo_id = m.repo_id AND s.digest = m.subject
             WHERE m.digest = \(digest) AND m.repo_id BETWEEN \(repos.lowerBound) AND \(repos.upperBound)
             ORDER BY r.name LIMIT \(limit)
@@ -113,15 +139,63 @@ extension SQLTransaction {
         ).map { row in
             let tags = try tags(of: row.int(0))
             let holds = try holds(in: row.int(3)).filter { $0.isOn(digest, try tags.map { try Tag(parsing: $0) }) }
+            let indexes = try indexes(listing: row.int(0)).map { try named($0) }
+            let isKept = !tags.isEmpty || !indexes.isEmpty || !row.isNull(4) || !holds.isEmpty
             return Explanation.LiveManifest(
                 repository: row.text(1),
                 keepUntil: row.int(2),
                 tags: tags,
-                indexes: try indexes(listing: row.int(0)).map { try named($0) },
+                indexes: indexes,
                 subject: row.isNull(4) ? nil : "\(row.digest(4))",
-                holds: holds.map(\.description)
+                holds: holds.map(\.description),
+                untagged: isKept ? nil : try untagged(row, promises)
             )
         }
+    }
+
+    /// - Parameter row: id, name of the repository, keep_until, …, created_at of a manifest that nothing keeps.
+    private func untagged(_ row: SQLRow, _ promises: Promises) throws -> Explanation.Untagged {
+        let (id, keepUntil, createdAt) = (row.int(0), row.int(2), row.int(5))
+        let policies = try policies(applyingTo: try RepositoryName(parsing: row.text(1)))
+        let evaluator = RetentionEvaluator(policies: policies, holds: [])
+        let sentences =
+            try evaluator.keepsUntagged
+            ? []
+            : run(
+                "SELECT since, reason, due_at FROM gc_hint WHERE kind = 4 AND ref = \(id) AND since >= \(createdAt)"
+            ).map { (since: $0.int(0), rule: $0.optionalText(1), removedAt: max($0.int(2), keepUntil)) }
+        let since = max(createdAt, keepUntil - promises.window)
+        let rules = evaluator.untaggedLimit.map { limit in
+            let rule = UntaggedRule(limit, createdAt: createdAt, keepUntil: keepUntil)
+            return (since: since, rule: Optional(limit.rule), removedAt: rule.due(promises.window))
+        }
+        guard let first = (sentences + [rules].compactMap(\.self)).min(by: { $0.removedAt < $1.removedAt }) else {
+            return Explanation.Untagged(since: since, rule: nil, removedAt: nil, bytesUntil: nil)
+        }
+        let lease = try run(
+            """
+            SELECT max(l.lease_until) FROM manifest_blob e JOIN repo_blob l ON l.id = e.link_id WHERE e.manifest_id = \(id)
+            """
+        ).first?.optionalInt(0)
+        let unlinkedAt = max(max(first.removedAt, now) + promises.window, lease ?? 0)
+        return Explanation.Untagged(
+            since: first.since,
+            rule: first.rule,
+            removedAt: first.removedAt,
+            bytesUntil: unlinkedAt + promises.blobDelay + promises.trash
+        )
+    }
+
+    /// When the bytes of a blob are gone, at the latest. Nil if a manifest lists it.
+    fileprivate func end(ofBlob digest: Digest, _ promises: Promises) throws -> Int64? {
+        let edges = try run(
+            """
+            SELECT 1 FROM manifest_blob e JOIN repo_blob l ON l.id = e.link_id WHERE l.digest = \(digest) LIMIT 1
+            """
+        )
+        guard edges.isEmpty else { return nil }
+        let lease = try run("SELECT max(lease_until) FROM repo_blob WHERE digest = \(digest)").first?.optionalInt(0)
+        return max(lease ?? 0, now) + promises.blobDelay + promises.trash
     }
 
     private func liveBlob(_ digest: Digest, in repos: ClosedRange<Int64>) throws -> Explanation.LiveBlob? {

@@ -106,7 +106,7 @@ def test_the_collector_can_be_run_by_hand_where_no_server_collects(fresh, stores
     assert stores.objects(server) == [], out
 
 
-def test_explain_says_why_and_since_when_not(fresh):
+def test_explain_says_why_and_since_when_not(fresh, tmp_path):
     server = quick(fresh)
     layer = os.urandom(LARGE)
     manifest, _ = server.push_image("team/app", "v1", layers=[layer])
@@ -116,6 +116,16 @@ def test_explain_says_why_and_since_when_not(fresh):
     assert server.request("DELETE", f"/v2/team/app/manifests/{manifest}").status == 202
     assert "deleted by request" in strata(server, "gc", "explain", manifest)
     wait_until(lambda: "bytes are deleted at" in strata(server, "gc", "explain", sha256(layer)), "in the trash", 20)
+    loose, _ = server.push_image("team/app", "v2", layers=[b"loose"])
+    assert server.request("DELETE", "/v2/team/app/manifests/v2").status == 202
+    assert "no rule deletes it: it stays" in strata(server, "gc", "explain", loose)
+    policy = tmp_path / "policy.json"
+    policy.write_text('{"version": 1, "rules": [{"name": "stray", "delete": "untagged", "days": 1}]}')
+    strata(server, "retention", "set", "registry", str(policy))
+    text = strata(server, "gc", "explain", loose)
+    assert "by registry: stray" in text and "at the latest" in text and "nothing has named it since" in text
+    server.push_blob("team/app", b"listed by nothing")
+    assert "No manifest lists it: its bytes" in strata(server, "gc", "explain", sha256(b"listed by nothing"))
     unknown = strata(server, "gc", "explain", sha256(b"unknown"))
     assert "Nothing of this digest" in unknown
     bad = subprocess.run([BINARY, "gc", "explain", "sha256:12", *server.options], capture_output=True, text=True)

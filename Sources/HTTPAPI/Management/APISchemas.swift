@@ -64,7 +64,13 @@ enum APISchemas {
                         "repository": name, "keepUntil": time, "tags": list(text), "indexes": list(named),
                         "holds": list(text),
                     ],
-                    optional: ["subject": digest]
+                    optional: [
+                        "subject": digest,
+                        "untagged": object(
+                            ["since": time],
+                            optional: ["rule": text, "removedAt": time, "bytesUntil": time]
+                        ),
+                    ]
                 )
             ),
             "deleted": list(
@@ -76,11 +82,14 @@ enum APISchemas {
             "trash": list(time),
         ],
         optional: [
-            "blob": object([
-                "size": integer("Bytes."),
-                "links": list(object(["repository": name, "leaseUntil": time, "manifests": list(named)])),
-                "hasMoreLinks": flag("Whether more repositories hold it."),
-            ])
+            "blob": object(
+                [
+                    "size": integer("Bytes."),
+                    "links": list(object(["repository": name, "leaseUntil": time, "manifests": list(named)])),
+                    "hasMoreLinks": flag("Whether more repositories hold it."),
+                ],
+                optional: ["bytesUntil": time]
+            )
         ]
     )
 

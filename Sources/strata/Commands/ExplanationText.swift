@@ -20,17 +20,32 @@ struct ExplanationText {
         reasons += found.subject.map { ["it is about \($0)"] } ?? []
         reasons += found.holds.map { "it is kept by the \($0)" }
         reasons.append("it is promised to clients until \(found.keepUntil.shownAsTime)")
+        reasons += found.untagged.map(Self.untagged) ?? []
         return ["The repository \(found.repository) has it as a manifest:"] + reasons.map { "  - \($0)" }
+    }
+
+    private static func untagged(_ found: Explanation.Untagged) -> [String] {
+        let head = "nothing has named it since \(found.since.shownAsTime)"
+        guard let removedAt = found.removedAt, let bytesUntil = found.bytesUntil else {
+            return ["\(head), and no rule deletes it: it stays until somebody does"]
+        }
+        return [
+            "\(head): it is removed at \(removedAt.shownAsTime) by \(found.rule ?? "a rule")",
+            "the bytes of what only it lists are gone at \(bytesUntil.shownAsTime) at the latest",
+        ]
     }
 
     private static func blob(_ found: Explanation.LiveBlob) -> [String] {
         let head = "It is a blob of \(found.size) bytes"
-        guard !found.links.isEmpty else { return ["\(head) that no repository holds any more."] }
+        let end =
+            found.bytesUntil.map { ["No manifest lists it: its bytes are gone at \($0.shownAsTime) at the latest."] }
+            ?? []
+        guard !found.links.isEmpty else { return ["\(head) that no repository holds any more."] + end }
         let links = found.links.flatMap { link in
             ["  - \(link.repository), promised to clients until \(link.leaseUntil.shownAsTime)"]
                 + link.manifests.map { "      \($0.digest) lists it\(path(of: $0))" }
         }
-        return ["\(head), held by:"] + links + (found.hasMoreLinks ? ["  - and more"] : [])
+        return ["\(head), held by:"] + links + (found.hasMoreLinks ? ["  - and more"] : []) + end
     }
 
     private static func path(of manifest: Explanation.Named) -> String {
