@@ -158,12 +158,19 @@ package enum StoredObject: Sendable {
     case remote(RemoteObject)
 
     /// Reads part of it from front to back.
-    package func reader(_ range: Range<Int64>) -> any ObjectReader {
+    package func reader(_ range: Range<Int64>, for audience: ObjectAudience = .ourselves) -> any ObjectReader {
         switch self {
         case .file(let file): FileReader(file: file, rest: range)
-        case .remote(let object): object.reader(range)
+        case .remote(let object): object.reader(range, for: audience)
         }
     }
+}
+
+/// For whom an object is read, and so how fast.
+package enum ObjectAudience: Sendable {
+    case ourselves
+    /// As slowly as it likes, in which it must be in nobody's way but other clients'.
+    case client
 }
 
 package protocol ObjectReader: AnyObject {
@@ -171,6 +178,14 @@ package protocol ObjectReader: AnyObject {
     ///
     /// - Throws: ``BlobStorageError``, also if the object is shorter than it should be.
     func next() async throws -> ByteBuffer?
+
+    /// Gives back what the reader holds and others could use, while the next piece is not wanted yet; then it is had again.
+    /// Nil if there is no such thing.
+    var release: (@Sendable () -> Void)? { get }
+}
+
+extension ObjectReader {
+    package var release: (@Sendable () -> Void)? { nil }
 }
 
 package enum BlobStorageError: Error, Sendable, CustomStringConvertible {

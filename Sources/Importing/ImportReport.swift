@@ -18,6 +18,10 @@ package struct ImportCounts: Hashable, Sendable, Encodable {
     package internal(set) var blobsCopied = 0
     package internal(set) var blobsMounted = 0
     package internal(set) var blobsPresent = 0
+    /// Of those copied, the ones that need not be here by their type or because they have addresses of their own.
+    package internal(set) var externalBlobsCopied = 0
+    /// Such blobs that the source does not hold either.
+    package internal(set) var blobsElsewhere = 0
     /// Bytes of blobs that came from the source.
     package internal(set) var bytesCopied: Int64 = 0
 }

@@ -6,10 +6,11 @@ import RegistryCore
 import Synchronization
 
 extension Importer {
-    /// Makes sure that the repository holds every blob that a manifest lists, but for those that lie elsewhere by design.
+    /// Makes sure that the repository holds every blob that a manifest lists, but for those that lie elsewhere by design, as
+    /// far as the source does not hold them either.
     func importBlobs(of manifest: Manifest, in repository: RepositoryImport) async throws {
         var seen: Set<Digest> = []
-        let blobs = manifest.blobs.filter { !$0.isExternal && seen.insert($0.digest).inserted }
+        let blobs = manifest.blobs.filter { seen.insert($0.digest).inserted }
         // One that fails does not stop the others: the next run finds them here.
         let failure = Mutex<(any Error)?>(nil)
         try await forEach(blobs, atMost: workers) { blob in
@@ -29,8 +30,11 @@ extension Importer {
         } else if try await registry.mount(blob.digest, from: nil, with: repository.push) {
             tally.count { $0.blobsMounted += 1 }
         } else {
-            try await downloads.withSlot { try await download(blob, in: repository) }
-            tally.count { $0.blobsCopied += 1 }
+            let isThere = try await downloads.withSlot { try await download(blob, in: repository) }
+            tally.count { counts in
+                if isThere { counts.blobsCopied += 1 } else { counts.blobsElsewhere += 1 }
+                if isThere, blob.isExternal { counts.externalBlobsCopied += 1 }
+            }
         }
     }
 
@@ -43,7 +47,8 @@ extension Importer {
         }
     }
 
-    private func download(_ blob: Descriptor, in repository: RepositoryImport) async throws {
+    /// - Returns: false if it lies elsewhere by design.
+    private func download(_ blob: Descriptor, in repository: RepositoryImport) async throws -> Bool {
         let download = BlobDownload(blob, in: repository.source, of: source)
         let id = registry.startUpload(algorithm: blob.digest.algorithm, with: repository.push)
         let chunk = UploadChunk(range: nil, length: blob.size) {
@@ -53,10 +58,12 @@ extension Importer {
         }
         do {
             try await registry.finishUpload(id.description, as: blob.digest, chunk, with: repository.push)
+            return true
         } catch let error as RegistryError {
             throw error  // The session is over with it.
         } catch SourceError.notFound {
             try await cancel(id, in: repository)
+            if blob.isExternal { return false }
             throw SourceError.refused("The manifest lists the blob \(blob.digest), which the source does not hold.")
         } catch {
             try await cancel(id, in: repository)

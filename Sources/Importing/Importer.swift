@@ -103,15 +103,16 @@ package struct Importer: Sendable {
             let tags = listed.filter { tag in
                 selection.tags.isEmpty || selection.tags.contains { $0.matches(tag) }
             }
-            try await importTags(tags, of: repository)
-            let chosen = Set(tags)
-            let companions = listed.filter { !chosen.contains($0) && repository.isAboutComplete($0) }
-            try await importTags(companions, of: repository)
-            try await importMissedReferrers(in: repository)
-            logger.info(
-                "repository imported",
-                metadata: ["repository": "\(target)", "tags": "\(tags.count + companions.count)"]
-            )
+            var chosen: Set<String> = []
+            var next = tags
+            repeat {
+                try await importTags(next, of: repository)
+                try await importMissedReferrers(in: repository)
+                chosen.formUnion(next)
+                // What has come may be signed itself, by a tag that is about it.
+                next = listed.filter { !chosen.contains($0) && repository.isAboutComplete($0) }
+            } while !next.isEmpty
+            logger.info("repository imported", metadata: ["repository": "\(target)", "tags": "\(chosen.count)"])
         }
     }
 

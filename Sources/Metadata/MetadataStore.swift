@@ -23,43 +23,6 @@ package struct MetadataStore: Sendable {
         self.promises = promises
     }
 
-    /// Brings the schema up to date. Safe to call from every process at start.
-    ///
-    /// - Returns: the names of the migrations that it ran.
-    /// - Throws: ``SchemaError`` `.newer` if a newer program has changed the schema.
-    @discardableResult
-    package func migrate() async throws -> [String] {
-        let dialect = database.dialect
-        return try await database.write { db in
-            for statement in dialect.schemaLock { try db.run(statement) }
-            try db.run(
-                Query(
-                    schema: """
-                        CREATE TABLE IF NOT EXISTS schema_migration (
-                            version \(dialect.integer) PRIMARY KEY,
-                            name \(dialect.text) NOT NULL,
-                            applied_at \(dialect.integer) NOT NULL
-                        )
-                        """
-                )
-            )
-            let applied = try db.schemaVersion()
-            let known = Migrations.all.last?.version ?? 0
-            guard applied <= known else { throw SchemaError.newer(found: applied, known: known) }
-            let missing = Migrations.all.filter { $0.version > applied }
-            for migration in missing {
-                for statement in migration.statements(dialect) { try db.run(statement) }
-                try db.run(
-                    """
-                    INSERT INTO schema_migration (version, name, applied_at)
-                    VALUES (\(migration.version), \(migration.name), \(db.now))
-                    """
-                )
-            }
-            return missing.map(\.name)
-        }
-    }
-
     /// A random value that all nodes share, made by the first that asks for it.
     ///
     /// - Parameter candidate: what to keep if there is none yet.

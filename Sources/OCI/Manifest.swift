@@ -11,7 +11,7 @@ package struct Manifest: Sendable {
     package let digest: Digest
     package let mediaType: String
     package let kind: Kind
-    /// Config and layers, in the manifest's order; may repeat.
+    /// Config and layers, in the manifest's order; may repeat. Of an index, what it lists that is no manifest by its type.
     package let blobs: [Descriptor]
     /// Manifests that an index lists, in its order; may repeat.
     package let children: [Descriptor]
@@ -41,7 +41,9 @@ package struct Manifest: Sendable {
         var blobs: [Descriptor] = []
         var children: [Descriptor] = []
         if kind == .index {
-            children = try (document.manifests ?? []).map { item throws(ParseError) in try item.descriptor("manifests")
+            for item in document.manifests ?? [] {
+                let entry = try item.descriptor("manifests")
+                if MediaType.isOfBlobInIndex(entry.mediaType) { blobs.append(entry) } else { children.append(entry) }
             }
         } else {
             if let config = document.config { blobs.append(try config.descriptor("config")) }

@@ -22,6 +22,14 @@ package enum MediaType {
     /// Most characters (RFC 6838, section 4.2: 127 for each part).
     package static let maximumLength = 255
 
+    /// What an index lists as a blob: BuildKit wrote its caches so up to 0.20, layers and a config of its own side by side.
+    /// Source: [BuildKit, registry cache](https://github.com/moby/buildkit#registry-push-image-and-cache-separately).
+    package static func isOfBlobInIndex(_ mediaType: String) -> Bool {
+        mediaType.hasPrefix("application/vnd.oci.image.layer.")
+            || mediaType.hasPrefix("application/vnd.docker.image.rootfs.")
+            || mediaType == "application/vnd.buildkit.cacheconfig.v0"
+    }
+
     /// Layers that a registry need not hold: their content is fetched from elsewhere.
     package static func isNonDistributable(_ mediaType: String) -> Bool {
         mediaType.contains(".nondistributable.") || mediaType.hasPrefix("application/vnd.docker.image.rootfs.foreign.")

@@ -91,43 +91,39 @@ struct Upload {
         _ keys: KeyPool,
         checkpoint: (Upload, Checkpoint) async throws -> Bool
     ) async throws {
-        var batch: [ByteBuffer] = []
-        var size = 0
+        var batch = UploadBatch()
         while let chunk = try await body() {
             count(Int64(chunk.readableBytes))
-            guard received + Int64(size + chunk.readableBytes) <= limit else {
+            guard received + Int64(batch.size + chunk.readableBytes) <= limit else {
                 throw RegistryError(.sizeInvalid, "The blob is larger than this registry accepts (\(limit) bytes).")
             }
-            batch.append(chunk)
-            size += chunk.readableBytes
-            guard size >= batchSize else { continue }
-            try await write(batch, size, of: length, to: blobs, keys)
+            batch.add(chunk)
+            guard batch.size >= batchSize else { continue }
+            try await write(batch, of: length, to: blobs, keys)
             if let reached = await writer?.takeCheckpoint(), try await checkpoint(self, reached) {
                 stored = reached.progress.offset
             }
-            batch.removeAll(keepingCapacity: true)
-            size = 0
+            batch.removeAll()
         }
-        if size > 0 { try await write(batch, size, of: length, to: blobs, keys) }
+        if batch.size > 0 { try await write(batch, of: length, to: blobs, keys) }
     }
 
     private mutating func write(
-        _ chunks: [ByteBuffer],
-        _ size: Int,
+        _ batch: UploadBatch,
         of length: ObjectLength?,
         to blobs: any BlobStore,
         _ keys: KeyPool
     ) async throws {
-        if saved == nil, writer == nil, inline.count + size <= MetadataStore.maximumInlineSize {
-            for chunk in chunks {
+        if saved == nil, writer == nil, inline.count + batch.size <= MetadataStore.maximumInlineSize {
+            for chunk in batch.chunks {
                 inline.append(contentsOf: chunk.readableBytesView)
                 chunk.withUnsafeReadableBytes { digester.update($0) }
             }
-            received += Int64(size)
+            received += Int64(batch.size)
             return
         }
-        digester = try await writer(for: blobs, length, keys).append(chunks, hashing: digester)
-        received += Int64(size)
+        digester = try await writer(for: blobs, length, keys).append(batch.chunks, hashing: digester)
+        received += Int64(batch.size)
     }
 
     private mutating func writer(for blobs: any BlobStore, _ length: ObjectLength?, _ keys: KeyPool) async throws

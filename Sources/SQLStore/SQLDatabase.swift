@@ -25,6 +25,18 @@ package protocol SQLDatabase: Sendable {
         _ body: @escaping @Sendable (any SQLTransaction) throws -> Result
     ) async throws -> Result
 
+    /// Changes tables of a registry while other processes use them, and keeps none of them waiting for long. Made by one
+    /// process at a time, and only in parts if it dies; whoever asks for the same again goes on from there.
+    ///
+    /// - Parameters:
+    ///   - isDue: asked when no other process changes the schema, and none does until the end.
+    ///   - completion: the rest, which happens in one transaction once all changes are made, or not at all.
+    func change(
+        _ changes: [TableChange],
+        ifDue isDue: @escaping @Sendable (any SQLTransaction) throws -> Bool,
+        then completion: @escaping @Sendable (any SQLTransaction) throws -> Void
+    ) async throws -> SchemaOutcome
+
     /// Looks at the engine itself. Changes nothing.
     func inspect() async throws -> DatabaseFacts
 }
@@ -116,8 +128,9 @@ package struct SQLDialect: Sendable {
     package let tableOptions: String
     /// The same for a table that is always read through its primary key and has narrow rows.
     package let clusteredTableOptions: String
-    /// Statements that keep other processes from changing the schema until the transaction ends.
-    package let schemaLock: [Query]
+    /// Keeps other processes from changing the schema until the transaction ends, unless one has begun. Says with 1 or 0
+    /// whether it does, and whether there is a table of migrations. Nil where there is one writer anyway.
+    package let schemaLock: Query?
     /// Statements that keep others from writing to a table until the transaction ends.
     package let tableLock: @Sendable (StaticString) -> [Query]
     /// Statements that make the engine plan for large tables even while they are small, until the transaction ends.

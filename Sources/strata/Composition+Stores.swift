@@ -44,6 +44,10 @@ extension Composition {
             help: "Pieces of work at the database and waiting for a connection."
         )
         let retries = metrics.counter("strata_sql_retries_total", help: "Database work that was tried again.")
+        let refusals = metrics.counter(
+            "strata_sql_refusals_total",
+            help: "Database work that was given up: too much was waiting, or its time was up."
+        )
         let postgres = configuration.postgres
         return PostgresDatabase(
             PostgresDatabase.Settings(
@@ -54,7 +58,11 @@ extension Composition {
                 preparesStatements: postgres.preparesStatements,
                 setsLimits: postgres.setsLimits
             ),
-            observer: PostgresDatabase.Observer(load: { load.set(Int64($0)) }, retried: { retries.add() }),
+            observer: PostgresDatabase.Observer(
+                load: { load.set(Int64($0)) },
+                retried: { retries.add() },
+                refused: { refusals.add() }
+            ),
             logger: logger
         )
     }

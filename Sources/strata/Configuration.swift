@@ -1,3 +1,4 @@
+import BlobStorage
 import HTTPAPI
 
 /// What an operator can choose. Read once at start, checked whole, and handed down as values.
@@ -256,6 +257,12 @@ extension Configuration {
                 ["downloads.url-lifetime", "downloads.longest", "promises.trash"],
                 "downloads.url-lifetime and downloads.longest together must be less than promises.trash: "
                     + "a client that was sent to a deleted object must be able to finish reading it."
+            )
+        }
+        if redirectsToBucket, downloads.lifetime > .seconds(S3Signer.longestLifetime) {
+            refuse(
+                ["downloads.url-lifetime"],
+                "downloads.url-lifetime is more than 7 days, and no store takes a signed URL that is good for longer."
             )
         }
         if promises.window > promises.lease {

@@ -101,7 +101,10 @@ extension ConfigurationKey {
             "s3.connections",
             \.s3.connections,
             .number(1...10_000, unit: "requests"),
-            "Most requests to the object store at a time."
+            """
+            Most requests to the object store at a time; and besides, as many whose bytes this server sends on to clients, \
+            which may take their time for them. A client that would be one more gets 503 after some 20 seconds.
+            """
         ),
         ConfigurationKey(
             "s3.upload-memory-bytes",
@@ -146,7 +149,10 @@ extension ConfigurationKey {
             "downloads.url-lifetime",
             \.downloads.lifetime,
             .time(atLeast: 1),
-            "How long a signed URL is good for. A download that has begun by then goes on."
+            """
+            How long a signed URL is good for, at most 7 days for one of the object store. A download that has begun by then \
+            goes on.
+            """
         ),
         ConfigurationKey(
             "downloads.longest",

@@ -12,6 +12,10 @@ struct DownloadURLsTests {
         private let count = Mutex(0)
         /// Seconds for which what it signs with is still good.
         private let left: TimeInterval
+        private let generation = Mutex(0)
+
+        var keyGeneration: Int { generation.withLock { $0 } }
+        func changeKeys() { generation.withLock { $0 += 1 } }
 
         init(left: TimeInterval = .infinity) { self.left = left }
 
@@ -52,6 +56,17 @@ struct DownloadURLsTests {
         let urls = DownloadURLs(signer, lifetime: .seconds(1200))
         let key = StorageKey.random()
         for number in 1...3 { #expect(try await urls.url(of: key) == "\(key) 1200 \(number)") }
+    }
+
+    @Test("is signed anew when what signed it is not good any more")
+    func isRenewedWithItsSigner() async throws {
+        let signer = Numbers()
+        let urls = DownloadURLs(signer, lifetime: .seconds(1200))
+        let key = StorageKey.random()
+        for number in 1...3 {
+            for _ in 1...2 { #expect(try await urls.url(of: key) == "\(key) 1200 \(number)") }
+            signer.changeKeys()
+        }
     }
 
     @Test("is signed once while its signer has some time left")

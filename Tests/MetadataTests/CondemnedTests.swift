@@ -162,8 +162,8 @@ struct CondemnedTests {
     )
     func policyThenCollector() async throws {
         let (scene, _, _) = try await scene()
-        try await scene.hold("retention_policy")
-        let (_, collected) = try await scene.inTurn {
+        try await scene.hold(policy: 2)
+        let (_, collected) = try await scene.inTurn(lettingGoBy: "ROLLBACK") {
             try await scene.store.setPolicy(try Self.keepingPolicy(), of: .namespace("team"))
         } then: {
             try await scene.store.collectReleasedManifests(limit: 10)

@@ -133,10 +133,14 @@ struct QueryLockTests {
         /// Nobody else gets to these rows until ``letGo()``.
         func hold(rows query: String) async throws { try await holder.run("BEGIN; \(query)") }
 
-        func letGo() async throws { #expect(try await holder.run("COMMIT") == "COMMIT") }
+        /// - Parameter end: `COMMIT` or `ROLLBACK`.
+        func letGo(by end: String = "COMMIT") async throws { #expect(try await holder.run(end) == end) }
 
         /// Two transactions that meet: the second begins when the first waits for what is held, which is let go when both do.
+        ///
+        /// - Parameter end: how it is let go.
         func inTurn<First: Sendable, Second: Sendable>(
+            lettingGoBy end: String = "COMMIT",
             _ first: @escaping @Sendable () async throws -> First,
             then second: @escaping @Sendable () async throws -> Second
         ) async throws -> (First, Second) {
@@ -144,8 +148,18 @@ struct QueryLockTests {
             try await observer.waitUntilBlocked(count: 1)
             async let other = second()
             try await observer.waitUntilBlocked(count: 2)
-            try await letGo()
+            try await letGo(by: end)
             return try await (one, other)
+        }
+
+        /// A policy that is set waits until ``letGo(by:)`` rolls back what stands in its place, with the locks of a statement that
+        /// is being run; one that is only being prepared may lose its turn.
+        func hold(policy version: Int) async throws {
+            try await hold(
+                rows: """
+                    INSERT INTO retention_policy (scope, version, created_at) VALUES ('namespace/team', \(version), 0)
+                    """
+            )
         }
 
         /// The code that clients are told, or nil if all went well.
@@ -354,8 +368,8 @@ struct QueryLockTests {
         let scene = try await Scene()
         _ = try await scene.pushTwo()
         let plan = try await scene.plan()
-        try await scene.hold("retention_policy")
-        let (_, refusal) = try await scene.inTurn {
+        try await scene.hold(policy: 1)
+        let (_, refusal) = try await scene.inTurn(lettingGoBy: "ROLLBACK") {
             try await scene.store.setPolicy(try Self.keepAll(), of: .namespace("team"))
         } then: {
             try await scene.refusal { _ = try await scene.store.apply(plan, cause: "schedule") }

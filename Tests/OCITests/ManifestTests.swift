@@ -37,6 +37,24 @@ struct ManifestTests {
         #expect(manifest.artifactType == nil)
     }
 
+    @Test(
+        "of an index lists blobs where a type says that an entry is one, as in BuildKit's older caches",
+        arguments: [
+            "application/vnd.oci.image.layer.v1.tar+gzip", "application/vnd.oci.image.layer.v1.tar+zstd",
+            "application/vnd.docker.image.rootfs.diff.tar.gzip", "application/vnd.buildkit.cacheconfig.v0",
+        ]
+    )
+    func blobsOfIndex(_ type: String) throws {
+        let child = #"{"mediaType":"\#(MediaType.imageManifest)","digest":"\#(digest)","size":1}"#
+        let blob = #"{"mediaType":"\#(type)","digest":"\#(digest)","size":2}"#
+        let manifest = try decode(
+            #"{"schemaVersion":2,"manifests":[\#(blob),\#(child)]}"#,
+            as: MediaType.imageIndex
+        )
+        #expect(manifest.blobs.map(\.size) == [2])
+        #expect(manifest.children.map(\.size) == [1])
+    }
+
     @Test("knows layers that a registry need not hold")
     func external() throws {
         let foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"

@@ -26,7 +26,7 @@ extension Client {
         let thing = Witness.Thing(kind: .manifest, repository: repository, digest: digest)
         let moment = witness.moment()
         try witness.beginRelease(thing)
-        let moves = try Content.tags.map { try witness.begin($0, in: repository, to: [nil]) }
+        let moves = try world.plan.tags.map { try witness.begin($0, in: repository, to: [nil]) }
         let outcome = try await attempt("DELETE image \(image) \(repository)") { node in
             try await node.registry.deleteManifest(
                 .digest(digest),
@@ -90,7 +90,7 @@ extension Client {
 
     func restore(_ image: Int, in repository: RepositoryName) async throws {
         let digest = content.images[image].manifest.digest
-        let moves = try Content.tags.map { try witness.begin($0, in: repository, to: [digest]) }
+        let moves = try world.plan.tags.map { try witness.begin($0, in: repository, to: [digest]) }
         let outcome = try await attempt("restore image \(image) \(repository)") { node in
             try await node.metadata.restore(.digest(digest), in: repository)
         }
@@ -108,7 +108,7 @@ extension Client {
             content.blobs.map { Witness.Thing(kind: .blob, repository: repository, digest: $0.digest) }
             + content.images.map { Witness.Thing(kind: .manifest, repository: repository, digest: $0.manifest.digest) }
         for thing in things { try witness.beginRelease(thing) }
-        let moves = try Content.tags.map { try witness.begin($0, in: repository, to: [nil]) }
+        let moves = try world.plan.tags.map { try witness.begin($0, in: repository, to: [nil]) }
         let outcome = try await attempt("DELETE repository \(repository)") { node in
             try await node.metadata.deleteRepository(repository)
         }
@@ -123,7 +123,7 @@ extension Client {
     }
 
     func restore(_ repository: RepositoryName) async throws {
-        let moves = try Content.tags.map {
+        let moves = try world.plan.tags.map {
             try witness.begin($0, in: repository, to: Set(witness.ever($0, in: repository)))
         }
         let outcome = try await attempt("restore repository \(repository)") { node in

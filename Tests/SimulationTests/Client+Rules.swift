@@ -24,7 +24,8 @@ extension Client {
 
     /// Sets a policy, or removes it. That of the registry always speaks of untagged manifests if any does.
     func setPolicy(of scope: RetentionScope) async throws {
-        var policy: SimulatedPolicy? = scheduler.chance.hits(800) ? SimulatedPolicy(&scheduler.chance) : nil
+        var policy: SimulatedPolicy? =
+            scheduler.chance.hits(800) ? SimulatedPolicy(&scheduler.chance, for: world.plan) : nil
         if scope == .registry, world.plan.deletesUntagged {
             policy = policy ?? SimulatedPolicy()
             policy?.deletesUntagged = true

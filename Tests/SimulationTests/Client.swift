@@ -53,7 +53,7 @@ struct Client: @unchecked Sendable {
 
     private func act() async throws {
         let repository = scheduler.chance.pick(Content.repositories)
-        let tag = scheduler.chance.pick(Content.tags)
+        let tag = scheduler.chance.pick(world.plan.tags)
         let image = scheduler.chance.index(content.images.count)
         if world.plan.deletesTags, scheduler.chance.hits(400) { return try await govern(repository, tag, image) }
         switch scheduler.chance.index(100) {

@@ -13,6 +13,8 @@ struct Content: Sendable {
         let blobs: [Int]
         let children: [Int]
         let subject: Int?
+        /// None if it names none, nil if its configuration is too large for the database.
+        let platforms: [String]?
     }
 
     /// The first ``objects`` are too large for the database.
@@ -24,9 +26,12 @@ struct Content: Sendable {
 
     init() throws {
         let sizes = [17_000, 20_000, 30_000, 45_000, 900, 1_000, 40]
+        let architectures = [4: "amd64", 5: "arm64"]
         let blobs = sizes.enumerated().map { index, size in
             let bytes = (0..<size).map { UInt8(truncatingIfNeeded: $0 / 7 + $0 * index + index) }
-            return Blob(bytes: bytes, digest: Digest(hashing: bytes))
+            let text = architectures[index].map { #"{"os":"linux","architecture":"\#($0)"}"# } ?? ""
+            let content = Array(text.utf8) + (text.isEmpty ? bytes : Array(repeating: UInt8(ascii: " "), count: size))
+            return Blob(bytes: content, digest: Digest(hashing: content))
         }
         var images: [Image] = []
         func descriptor(_ blob: Int) -> String {
@@ -34,12 +39,25 @@ struct Content: Sendable {
         }
         func descriptor(ofImage image: Int) -> String {
             let manifest = images[image].manifest
-            return
-                #"{"mediaType":"\#(manifest.mediaType)","digest":"\#(manifest.digest)","size":\#(manifest.bytes.count)}"#
+            let architecture = images[image].platforms?.first.map {
+                #","platform":{"os":"linux","architecture":"\#($0)"}"#
+            }
+            return #"""
+                {"mediaType":"\#(manifest.mediaType)","digest":"\#(manifest.digest)",\#
+                "size":\#(manifest.bytes.count)\#(architecture ?? "")}
+                """#
         }
-        func add(_ json: String, _ blobs: [Int], _ children: [Int], _ subject: Int?) throws {
+        func add(
+            _ json: String,
+            _ blobs: [Int],
+            _ children: [Int],
+            _ subject: Int?,
+            _ platforms: [String]?
+        ) throws {
             let manifest = try Manifest(decoding: Array(json.utf8), declaredType: nil, algorithm: .sha256)
-            images.append(Image(manifest: manifest, blobs: blobs, children: children, subject: subject))
+            images.append(
+                Image(manifest: manifest, blobs: blobs, children: children, subject: subject, platforms: platforms)
+            )
         }
         func add(image config: Int, _ layers: [Int], subject: Int? = nil) throws {
             let about = subject.map { #","subject":\#(descriptor(ofImage: $0))"# } ?? ""
@@ -48,25 +66,48 @@ struct Content: Sendable {
                 {"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":\#(descriptor(config)),
                 "layers":[\#(list.joined(separator: ","))]\#(about)}
                 """#
-            try add(json, [config] + layers, [], subject)
+            let platforms = config < Self.objects ? nil : [architectures[config]].compactMap(\.self)
+            try add(json, [config] + layers, [], subject, platforms)
         }
         func add(index children: [Int]) throws {
             let list = children.map { descriptor(ofImage: $0) }.joined(separator: ",")
             let type = "application/vnd.oci.image.index.v1+json"
-            try add(#"{"schemaVersion":2,"mediaType":"\#(type)","manifests":[\#(list)]}"#, [], children, nil)
+            let platforms = Set(children.flatMap { images[$0].platforms ?? [] })
+            try add(
+                #"{"schemaVersion":2,"mediaType":"\#(type)","manifests":[\#(list)]}"#,
+                [],
+                children,
+                nil,
+                platforms.sorted()
+            )
         }
         try add(image: 4, [0, 1])
         try add(image: 5, [0, 2])
         try add(image: 6, [3])
-        try add(image: 4, [1, 3])
+        try add(image: 3, [1, 4])
         try add(index: [0, 1])
         try add(index: [1, 2])
         try add(image: 6, [5], subject: 0)
         (self.blobs, self.images) = (blobs, images)
     }
 
+    /// What a manifest runs on: that of no name if it names none, nil if that cannot be known.
+    func platforms(of manifest: Digest) -> Set<String>? {
+        guard let image = images.first(where: { $0.manifest.digest == manifest }) else { return nil }
+        return image.platforms.map { $0.isEmpty ? [""] : Set($0) }
+    }
+
+    /// What an index lists, and what is about a manifest.
+    func dependents(of manifest: Digest) -> [Digest] {
+        guard let index = images.firstIndex(where: { $0.manifest.digest == manifest }) else { return [] }
+        let others = images[index].children + images.indices.filter { images[$0].subject == index }
+        return others.map { images[$0].manifest.digest }
+    }
+
     static let repositories: [RepositoryName] = ["team/app", "team/other"].compactMap {
         try? RepositoryName(parsing: $0)
     }
     static let tags: [Tag] = ["v1", "v2", "latest"].compactMap { try? Tag(parsing: $0) }
+    /// Versions in their order, and what is none.
+    static let versions: [Tag] = ["v9.1.0", "v10.0.0-rc.1", "v10.0.0", "latest"].compactMap { try? Tag(parsing: $0) }
 }

@@ -1,4 +1,5 @@
 import Metadata
+import OCI
 
 /// What a seed decides once for a whole run.
 struct Plan: Sendable {
@@ -12,6 +13,10 @@ struct Plan: Sendable {
     var deletesUntagged: Bool
     /// Whether there are rules that delete tags, and holds.
     var deletesTags: Bool
+    /// Whether owners have rules that keep untagged manifests.
+    var keepsUntagged: Bool
+    /// Some seeds have tags that are versions.
+    var tags: [Tag]
     /// How many times as long clients think.
     var patience: Int64
     var keepsForeignKeys: Bool
@@ -34,5 +39,7 @@ struct Plan: Sendable {
         deletesRepositories = chance.hits(200)
         deletesTags = chance.hits(400)
         patience = deletesTags && chance.hits(400) ? 4 : 1
+        keepsUntagged = chance.hits(300)
+        tags = chance.hits(300) ? Content.versions : Content.tags
     }
 }

@@ -6,7 +6,7 @@ struct SimulatedPolicy: Hashable, Sendable {
     /// Patterns are names, or end with `*`.
     enum Rule: Hashable, Sendable {
         case keepAlways(of: String)
-        case keepLast(Int, by: String, of: String)
+        case keepLast(Int, by: String, perPlatform: Bool, of: String)
         case deleteRest(of: String)
         case deleteUnused(of: String)
         case deleteOld(of: String)
@@ -15,29 +15,39 @@ struct SimulatedPolicy: Hashable, Sendable {
     var rules: [Rule] = []
     var immutable: [String] = []
     var deletesUntagged = false
+    var keepsUntagged = false
 
     /// Draws a policy.
-    init(_ chance: inout Chance) {
+    init(_ chance: inout Chance, for plan: Plan) {
+        let first = plan.tags[0].text
         let pattern = chance.pick(["*", "v*", "latest"])
         if chance.hits(700) {
             rules.append(
                 chance.hits(300)
-                    ? .keepAlways(of: chance.pick(["v1", "latest"]))
-                    : .keepLast(1 + chance.index(2), by: chance.pick(["pushed", "pulled"]), of: pattern)
+                    ? .keepAlways(of: chance.pick([first, "latest"]))
+                    : .keepLast(
+                        1 + chance.index(2),
+                        by: chance.pick(["pushed", "pulled", "version"]),
+                        perPlatform: chance.hits(300),
+                        of: pattern
+                    )
             )
         }
         if chance.hits(800) {
             let deletions: [Rule] = [.deleteUnused(of: pattern), .deleteOld(of: pattern)]
             rules.append(chance.pick(rules.isEmpty ? deletions : deletions + [.deleteRest(of: pattern)]))
         }
-        if chance.hits(250) { immutable.append(chance.pick(["v1", "v*", "latest"])) }
+        if chance.hits(250) { immutable.append(chance.pick([first, "v*", "latest"])) }
+        keepsUntagged = plan.keepsUntagged && chance.hits(300)
     }
 
     init() {}
 
     var decoded: RetentionPolicy {
         get throws {
-            let untagged = deletesUntagged ? [#"{"delete":"untagged","days":1}"#] : []
+            let untagged =
+                (deletesUntagged ? [#"{"delete":"untagged","days":1}"#] : [])
+                + (keepsUntagged ? [#"{"keep":"untagged"}"#] : [])
             let lists = [("immutable", immutable.map { "\"\($0)\"" }), ("rules", rules.map(\.json) + untagged)]
             let members = lists.filter { !$1.isEmpty }.map { "\"\($0)\":[\($1.joined(separator: ","))]" }
             let document = (["\"version\":1"] + members).joined(separator: ",")
@@ -50,8 +60,8 @@ extension SimulatedPolicy.Rule {
     fileprivate var json: String {
         switch self {
         case .keepAlways(let pattern): #"{"keep":"always","tags":["\#(pattern)"]}"#
-        case .keepLast(let count, let order, let pattern):
-            #"{"keep":"last","count":\#(count),"by":"\#(order)","tags":["\#(pattern)"]}"#
+        case .keepLast(let count, let order, let perPlatform, let pattern):
+            #"{"keep":"last","count":\#(count),"by":"\#(order)","perPlatform":\#(perPlatform),"tags":["\#(pattern)"]}"#
         case .deleteRest(let pattern): #"{"delete":"rest","tags":["\#(pattern)"]}"#
         case .deleteUnused(let pattern): #"{"delete":"unused","days":1,"tags":["\#(pattern)"]}"#
         case .deleteOld(let pattern): #"{"delete":"old","days":1,"tags":["\#(pattern)"]}"#
@@ -61,10 +71,14 @@ extension SimulatedPolicy.Rule {
     fileprivate func keeps(_ tag: KnownTag, among tags: [KnownTag]) -> Bool {
         switch self {
         case .keepAlways(let pattern): return tag.matches(pattern)
-        case .keepLast(let count, let order, let pattern):
-            func rank(_ tag: KnownTag) -> (Int64, String) { (order == "pushed" ? tag.pushedAt : tag.usedAt, tag.name) }
-            let later = tags.filter { $0.matches(pattern) && rank($0) > rank(tag) }
-            return tag.matches(pattern) && later.count < count
+        case .keepLast(let count, let order, let perPlatform, let pattern):
+            guard tag.matches(pattern), let own = tag.rank(by: order) else { return false }
+            let later = tags.filter { $0.matches(pattern) && $0.rank(by: order).map { $0 > own } ?? false }
+            guard perPlatform else { return later.count < count }
+            guard let platforms = tag.platforms else { return true }
+            return platforms.contains { platform in
+                later.count { $0.platforms?.contains(platform) ?? false } < count
+            }
         case .deleteRest, .deleteUnused, .deleteOld: return false
         }
     }
@@ -86,6 +100,19 @@ struct KnownTag: Hashable {
     let digest: Digest
     let pushedAt: Int64
     let usedAt: Int64
+    /// What has none is of a platform of its own; nil if they cannot be known.
+    let platforms: Set<String>?
+
+    /// What is later has more; nil if it has no place in this order.
+    fileprivate func rank(by order: String) -> (place: Int64, name: String)? {
+        let place: Int64? =
+            switch order {
+            case "pushed": pushedAt
+            case "pulled": usedAt
+            default: Content.versions.dropLast().firstIndex { $0.text == name }.map { Int64($0) }
+            }
+        return place.map { ($0, name) }
+    }
 
     func matches(_ pattern: String) -> Bool {
         pattern.hasSuffix("*") ? name.hasPrefix(pattern.dropLast()) : name == pattern

@@ -18,9 +18,11 @@ extension SeededBug {
         rule(
             name: "kept tags are not looked at again",
             description: "a rule deletes a tag although one is gone that was to be kept, and it is the last by now"
-        ) { query, _ in
+        ) { query, db in
             guard query.says("SELECT name, manifest_id FROM tag WHERE repo_id", "name IN") else { return nil }
-            return .answers(query.values.dropFirst().map { SQLRow([$0, .integer(0)]) }, changes: 0)
+            let there = db.ask(query)
+            let gone = query.values.dropFirst().filter { name in !there.contains { $0.text(0).sqlValue == name } }
+            return .answers(there + gone.map { SQLRow([$0, .integer(0)]) }, changes: 0)
         },
         rule(
             name: "policies are not looked at again",
@@ -80,7 +82,49 @@ extension SeededBug {
             if query.says("UPDATE manifest SET keep_until") { return .answers([], changes: 1) }
             return query.says("INSERT INTO gc_hint") ? .runs(query.setting("due_at", to: db.now)) : nil
         },
+        misread(
+            name: "versions are not compared",
+            description: "a rule that keeps the last versions keeps what was pushed last",
+            adapt: { $0.tags = Content.versions },
+            #""by": "version""#,
+            as: #""by": "pushed""#
+        ),
+        misread(
+            name: "platforms are not counted",
+            description: "a rule that keeps the last of each platform keeps the last of all",
+            #", "perPlatform": true"#,
+            as: ""
+        ),
+        misread(
+            name: "untagged manifests are not kept",
+            description: "a rule that keeps untagged manifests does nothing",
+            adapt: { ($0.deletesUntagged, $0.keepsUntagged) = (true, true) },
+            #"{"keep": "untagged"}"#,
+            as: #"{"keep": "always", "tags": ["none"]}"#
+        ),
     ]
+
+    /// Whoever reads a policy reads another one.
+    private static func misread(
+        name: String,
+        description: String,
+        adapt: @escaping @Sendable (inout Plan) -> Void = { _ in },
+        _ text: String,
+        as other: String
+    ) -> SeededBug {
+        SeededBug(
+            name: name,
+            description: description,
+            adapt: { plan in
+                plan.deletesTags = true
+                adapt(&plan)
+            },
+            misread: { query in
+                guard query.says("created_at, document FROM retention_policy") else { return query }
+                return query.replacing("document", by: "replace(document, '\(text)', '\(other)')")
+            }
+        )
+    }
 
     private static func rule(
         name: String,

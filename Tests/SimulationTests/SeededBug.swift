@@ -23,10 +23,12 @@ struct SeededBug: Sendable, CustomStringConvertible {
     /// Makes the plan of a seed one in which it can show.
     var adapt: @Sendable (inout Plan) -> Void = { _ in }
     var change: @Sendable (Query, RecordedTransaction) -> Deed? = { _, _ in nil }
+    /// What it makes of a question wherever it is asked, also for a plan.
+    var misread: @Sendable (Query) -> Query = { $0 }
     var makeKey: (@Sendable (World) -> [UInt8]?)?
 
     func deed(_ query: Query, in transaction: RecordedTransaction) -> Deed {
-        change(query, transaction) ?? .runs(query)
+        change(query, transaction) ?? .runs(misread(query))
     }
 
     /// Whether keys are used again: then deletions are repeated by the network, as a client of a store may do it.
@@ -39,7 +41,7 @@ struct SeededBug: Sendable, CustomStringConvertible {
 extension Query {
     func says(_ words: String...) -> Bool { words.allSatisfy { sql.contains($0) } }
 
-    fileprivate func replacing(_ old: String, by new: String) -> Query {
+    func replacing(_ old: String, by new: String) -> Query {
         Query(sql: sql.replacingOccurrences(of: old, with: new), values: values)
     }
 }

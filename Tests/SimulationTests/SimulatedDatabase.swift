@@ -65,7 +65,7 @@ private struct RememberingTransaction: SQLTransaction {
     var changes: Int { transaction.changes }
 
     func run(_ query: Query) throws -> [SQLRow] {
-        let rows = try transaction.run(query)
+        let rows = try transaction.run(world.bug?.misread(query) ?? query)
         world.answersOfPlan[query.key] = rows
         return rows
     }

@@ -1,3 +1,4 @@
+import OCI
 import SQLStore
 
 extension Witness {
@@ -105,9 +106,8 @@ extension Query {
     }
 
     /// One row for each thing that is left although nothing needs it.
-    static func leftovers(untagged: Bool, late: Bool) -> Query {
+    static func leftovers(untaggedIn repositories: [RepositoryName], late: Bool) -> Query {
         let ignoresLate: Int64 = late ? 1 : 0
-        let ignoresManifests: Int64 = untagged ? 1 : 0
         return """
             SELECT 'a link is left' FROM repo_blob l
             WHERE NOT EXISTS (SELECT 1 FROM manifest_blob e WHERE e.link_id = l.id)
@@ -124,7 +124,8 @@ extension Query {
             SELECT 'an object is left' FROM witness.object o
             WHERE NOT EXISTS (SELECT 1 FROM blob_copy c WHERE c.skey = o.skey) AND (o.is_late = 0 OR \(ignoresLate) = 0)
             UNION ALL
-            SELECT 'a manifest is left that nothing names' FROM manifest m WHERE \(ignoresManifests) = 0
+            SELECT 'a manifest is left that nothing names' FROM manifest m JOIN repository r ON r.id = m.repo_id
+            WHERE r.name IN \(list: repositories)
             AND NOT EXISTS (SELECT 1 FROM tag t WHERE t.manifest_id = m.id)
             AND NOT EXISTS (SELECT 1 FROM manifest_child e WHERE e.child_id = m.id)
             AND NOT EXISTS (SELECT 1 FROM manifest s WHERE s.repo_id = m.repo_id AND s.digest = m.subject)

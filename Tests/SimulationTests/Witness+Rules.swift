@@ -65,10 +65,15 @@ struct Rules {
     var policies: [RetentionScope: Belief<SimulatedPolicy?>] = [:]
     var holds: [SimulatedHold: Belief<Bool>] = [:]
     fileprivate var tags: [Place: KnownTag] = [:]
+    /// Since when the manifests that are there and have no name had none.
+    fileprivate var unnamed: [Witness.Thing: Int64] = [:]
+    /// Manifests that a rule took the last name from: they go without another rule, unless they are named again.
+    fileprivate var condemned: Set<Witness.Thing> = []
     /// The deletions by rules that were judged.
     fileprivate var judged: Set<Deletion> = []
 
     fileprivate struct Deletion: Hashable {
+        let kind: Witness.Thing.Kind?
         let id: Int64
         let at: Int64
     }
@@ -79,6 +84,17 @@ struct Rules {
             let possible = policies[scope]?.possible ?? [nil]
             return sets.flatMap { set in possible.map { set + [$0].compactMap(\.self) } }
         }
+    }
+
+    /// Whether rules may remove manifests without a name: those that they took the last name from, or others, too.
+    fileprivate func mayRemove(condemned: Bool, in repository: RepositoryName) -> Bool {
+        policies(of: repository).contains { policies in
+            !policies.contains(where: \.keepsUntagged) && (condemned || policies.contains(where: \.deletesUntagged))
+        }
+    }
+
+    func mayKeepUntagged(in repository: RepositoryName) -> Bool {
+        policies(of: repository).contains { $0.contains(where: \.keepsUntagged) }
     }
 
     fileprivate var certainHolds: [SimulatedHold] { holds.filter { $1.possible == [true] }.map(\.key) }
@@ -134,15 +150,23 @@ extension Witness {
         rules.holds[hold, default: Belief(false)].begin([isSet])
     }
 
-    /// Looks at what the last step did to tags, and judges it.
-    func checkTags() throws {
+    /// Looks at what the last step did to tags and manifests, and judges it.
+    func checkRules() throws {
+        try checkManifests()
+        try checkTags()
+    }
+
+    private func checkTags() throws {
         let tags = try knownTags()
         var gone = Set(rules.tags.keys).subtracting(tags.keys)
         for row in try sql.rows(.deletionsByRules, now: 0) {
-            let deletion = Rules.Deletion(id: row.int(0), at: row.int(1))
+            let deletion = Rules.Deletion(kind: nil, id: row.int(0), at: row.int(1))
             guard rules.judged.insert(deletion).inserted else { continue }
             let (place, digest) = (try Place(row, from: 2), row.digest(4))
             try judge(place, digest)
+            if rules.mayRemove(condemned: true, in: place.repository) {
+                rules.condemned.insert(Thing(kind: .manifest, repository: place.repository, digest: digest))
+            }
             gone.remove(place)
             try wasDeletedByRule(place, digest)
         }
@@ -184,6 +208,46 @@ extension Witness {
         throw Violation(description: "a rule deleted a tag \(what): \(place.tag)")
     }
 
+    /// A rule removes what had no name for a day, and what rules took the last name from.
+    private func checkManifests() throws {
+        for row in try sql.rows(.removalsByRules, now: 0) {
+            let deletion = Rules.Deletion(kind: .manifest, id: row.int(0), at: row.int(1))
+            guard rules.judged.insert(deletion).inserted else { continue }
+            let thing = Thing(
+                kind: .manifest,
+                repository: try RepositoryName(parsing: row.text(2)),
+                digest: row.digest(3)
+            )
+            let day: Int64 = 24 * 3_600_000
+            guard let since = rules.unnamed[thing] else {
+                throw Violation(description: "a rule removed a manifest that has a name")
+            }
+            let isCondemned = rules.condemned.contains(thing)
+            guard isCondemned || since + day <= scheduler.now,
+                rules.mayRemove(condemned: isCondemned, in: thing.repository)
+            else {
+                throw Violation(description: "a rule removed a manifest that the policies keep: \(thing.digest)")
+            }
+            for digest in Content.standard?.dependents(of: thing.digest) ?? [] {
+                rules.condemned.insert(Thing(kind: .manifest, repository: thing.repository, digest: digest))
+            }
+        }
+        var unnamed: [Thing: Int64] = [:]
+        for row in try sql.rows(.manifests, now: 0) {
+            let thing = Thing(
+                kind: .manifest,
+                repository: try RepositoryName(parsing: row.text(0)),
+                digest: row.digest(1)
+            )
+            if row.int(2) == 0 {
+                unnamed[thing] = rules.unnamed[thing] ?? scheduler.now
+            } else {
+                rules.condemned.remove(thing)
+            }
+        }
+        rules.unnamed = unnamed
+    }
+
     /// After a round of the rules in which nothing failed: whatever they delete is gone.
     func checkRulesWereApplied(at now: Int64) throws {
         for (place, tag) in rules.tags where rules.mustDelete(tag, in: place.repository, at: now) {
@@ -202,7 +266,8 @@ extension Witness {
                 name: name,
                 digest: digest,
                 pushedAt: row.int(3),
-                usedAt: (pulled + [row.int(3)]).max() ?? 0
+                usedAt: (pulled + [row.int(3)]).max() ?? 0,
+                platforms: Content.standard?.platforms(of: digest)
             )
         }
         return tags
@@ -239,6 +304,17 @@ extension Query {
     fileprivate static let deletionsByRules: Query = """
         SELECT d.id, d.deleted_at, r.name, d.name, d.digest FROM deleted_tag d JOIN repository r ON r.id = d.repo_id
         WHERE d.reason <> 'deleted by request'
+        """
+    fileprivate static let removalsByRules: Query = """
+        SELECT d.id, d.deleted_at, r.name, d.digest FROM deleted_manifest d JOIN repository r ON r.id = d.repo_id
+        WHERE d.reason <> 'deleted by request'
+        """
+    /// All, and whether each has a name.
+    fileprivate static let manifests: Query = """
+        SELECT r.name, m.digest, EXISTS (SELECT 1 FROM tag t WHERE t.manifest_id = m.id)
+            OR EXISTS (SELECT 1 FROM manifest_child c WHERE c.child_id = m.id)
+            OR EXISTS (SELECT 1 FROM manifest s WHERE s.repo_id = m.repo_id AND s.digest = m.subject)
+        FROM manifest m JOIN repository r ON r.id = m.repo_id
         """
     fileprivate static let tags: Query = """
         SELECT r.name, t.name, m.digest, t.updated_at FROM tag t JOIN repository r ON r.id = t.repo_id

@@ -209,7 +209,7 @@ final class Witness {
     func check() throws {
         if let complaint { throw Violation(description: complaint) }
         guard isDue, isWatching else { return }
-        if watchesRules { try checkTags() }
+        if watchesRules { try checkRules() }
         isDue = false
         let rows = try sql.rows(.violations(at: scheduler.now), now: scheduler.now)
         if let row = rows.first { throw Violation(description: row.text(0)) }
@@ -218,10 +218,10 @@ final class Witness {
     /// After everything is over and every grace: nothing is left that nothing refers to.
     ///
     /// - Parameters:
-    ///   - untagged: whether manifests without a name stay.
+    ///   - repositories: where manifests without a name do not stay.
     ///   - late: whether an object may be left that was written when its key was no longer kept.
-    func checkNothingIsLeft(untagged: Bool, late: Bool) throws {
-        let rows = try sql.rows(.leftovers(untagged: untagged, late: late), now: scheduler.now)
+    func checkNothingIsLeft(untaggedIn repositories: [RepositoryName], late: Bool) throws {
+        let rows = try sql.rows(.leftovers(untaggedIn: repositories, late: late), now: scheduler.now)
         if let row = rows.first { throw Violation(description: row.text(0)) }
     }
 }

@@ -104,6 +104,10 @@ extension World {
         try witness.checkRulesWereApplied(at: start)
         let client = Client(world: self, content: content)
         for repository in Content.repositories { while try await client.releaseHold(in: repository) {} }
+        guard plan.keepsUntagged else { return }
+        // What was kept when a collector looked at it, and is kept no more, is found by a round of the rules.
+        try await scheduler.turn(after: 26 * 3_600_000)
+        try await nodes[0].retention.runIfDue()
     }
 
     /// Rounds of the collectors, whenever something is due, until nothing is.
@@ -115,13 +119,16 @@ extension World {
             guard let due = try sql.rows(.nextDue, now: 0).first?.optionalInt(0) else { break }
             try await scheduler.turn(after: max(0, due - scheduler.now) + 2 * 3_600_000)
         }
-        try witness.checkNothingIsLeft(untagged: !plan.deletesUntagged, late: plan.faults > 0)
+        let repositories = Content.repositories.filter {
+            plan.deletesUntagged && !witness.rules.mayKeepUntagged(in: $0)
+        }
+        try witness.checkNothingIsLeft(untaggedIn: repositories, late: plan.faults > 0)
     }
 
     private func pullEverything(_ content: Content) async throws {
         let client = Client(world: self, content: content)
         for repository in Content.repositories {
-            for tag in Content.tags { try await client.pull(tag, from: repository) }
+            for tag in plan.tags { try await client.pull(tag, from: repository) }
         }
     }
 

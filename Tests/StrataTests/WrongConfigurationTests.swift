@@ -166,6 +166,21 @@ struct ContradictionTests {
         #expect(try load("listen=\(address)").configuration.listen.host.isLoopback)
     }
 
+    @Test("is a signed URL of the store that is good for more than a week; a CDN's may be")
+    func boundsTheLifeOfSignedURLs() throws {
+        let bucket = ["blobs=s3", "s3.bucket=b", "promises.trash=60d"]
+        let cdn = ["downloads.cdn-url=https://cdn.example.net", "downloads.cdn-key=/k", "downloads.cdn-key-id=K"]
+        let (week, longer) = (["downloads.url-lifetime=604800s"], ["downloads.url-lifetime=604801s"])
+        guard case .contradiction(let keys, _) = problems({ try load(bucket + longer) }).first else {
+            Issue.record("it was taken")
+            return
+        }
+        #expect(keys == ["downloads.url-lifetime"])
+        for fine in [bucket + week, bucket + longer + cdn, bucket + longer + ["downloads.redirect=false"]] {
+            #expect(problems { try load(fine) } == [])
+        }
+    }
+
     @Test("is a CDN without a key, or in front of files")
     func needsAKeyAndABucket() throws {
         let bucket = ["blobs=s3", "s3.bucket=b", "downloads.cdn-url=https://cdn.example.net:8443/a/b"]

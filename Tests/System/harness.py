@@ -235,6 +235,19 @@ def image_manifest(config=b"{}", layers=(b"layer",), **extra) -> dict:
     }
 
 
+def build_cache(layers) -> dict:
+    """What `buildx --cache-to type=registry` made before BuildKit 0.21: an index of layers, and of a config of its own."""
+    return {
+        "schemaVersion": 2,
+        "mediaType": OCI_INDEX,
+        "manifests": [descriptor(layer, OCI_LAYER) for layer in layers]
+        + [descriptor(BUILD_CACHE_CONFIG, "application/vnd.buildkit.cacheconfig.v0")],
+    }
+
+
+BUILD_CACHE_CONFIG = b'{"layers":[{"blob":"sha256:0","parent":-1}],"records":[]}'
+
+
 def wait_until(condition, what, seconds=40):
     """Fails unless the condition holds in time."""
     deadline = time.monotonic() + seconds

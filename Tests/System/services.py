@@ -110,7 +110,7 @@ class Postgres(Service):
             self.tool("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-N", "--locale=C.UTF-8", "-E", "UTF8")
             self.configure(
                 "listen_addresses = '127.0.0.1'", f"port = {self.port}", f"unix_socket_directories = '{self.folder}'",
-                "shared_buffers = 128MB", "max_connections = 400", "wal_level = replica", "max_wal_senders = 10",
+                "shared_buffers = 128MB", "max_connections = 500", "wal_level = replica", "max_wal_senders = 10",
                 "max_replication_slots = 10", "wal_keep_size = 64MB", "hot_standby = on", *self.settings,
             )
             with open(self.data / "pg_hba.conf", "a") as hba:
@@ -266,7 +266,10 @@ class ObjectStore(Service):
 
 
 class SeaweedFS(ObjectStore):
-    """The second implementation: newer than Ceph's in some things, laxer in others."""
+    """The second implementation: newer than Ceph's in some things, laxer in others. Its user has two pairs of keys."""
+
+    OTHER_ACCESS_KEY = "otherstrata"
+    OTHER_SECRET_KEY = "other-secret-of-strata"
 
     def __init__(self):
         super().__init__("seaweedfs")
@@ -276,7 +279,8 @@ class SeaweedFS(ObjectStore):
     def start(self):
         import json
 
-        credentials = [{"accessKey": self.ACCESS_KEY, "secretKey": self.SECRET_KEY}]
+        keys = [(self.ACCESS_KEY, self.SECRET_KEY), (self.OTHER_ACCESS_KEY, self.OTHER_SECRET_KEY)]
+        credentials = [{"accessKey": access, "secretKey": secret} for access, secret in keys]
         actions = ["Admin", "Read", "Write", "List", "Tagging"]
         identities = [{"name": "strata", "credentials": credentials, "actions": actions}]
         (self.folder / "s3.json").write_text(json.dumps({"identities": identities}))

@@ -5,6 +5,7 @@ import contextlib
 import os
 import pathlib
 import sqlite3
+import subprocess
 
 from services import Postgres, RadosGateway, SeaweedFS
 
@@ -72,6 +73,17 @@ class Shared:
     def sql(self, server, statement) -> list[str]:
         """The first column of what a statement says."""
         return self.postgres.sql(statement, server.settings["postgres.url"].split("dbname=")[1]).splitlines()
+
+    @contextlib.contextmanager
+    def session(self, server, statements):
+        """A session that has run statements, and is ended without a commit."""
+        command = ["psql", "-X", "-q", "-A", "-t", "-d", server.settings["postgres.url"]]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            process.stdin.write(f"{statements}; SELECT 'done';\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "done\n"
+            yield
+            process.stdin.close()
 
     def end_connections(self, server, chance) -> bool:
         """Ends some of the server's connections, whatever they are doing."""

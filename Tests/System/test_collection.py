@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from harness import BINARY, sha256, wait_until
+from harness import BINARY, BUILD_CACHE_CONFIG, OCI_INDEX, build_cache, sha256, wait_until
 
 pytestmark = pytest.mark.seaweedfs
 
@@ -42,6 +42,23 @@ def test_a_deleted_image_gives_its_bytes_back_and_shared_layers_stay(fresh, stor
     wait_until(lambda: server.metric("strata_gc_reclaimed_bytes_total") >= LARGE, "counted")
     status, report = server.verify()
     assert status == 0, report
+
+
+def test_a_build_cache_keeps_its_layers_and_gives_them_back(fresh, stores):
+    server = quick(fresh, **{"manifests.sparse-indexes": "true"})
+    layers = [os.urandom(LARGE), os.urandom(LARGE)]
+    for blob in [*layers, BUILD_CACHE_CONFIG]:
+        server.push_blob("team/cache", blob)
+    pushed = server.push_manifest("team/cache", "main", build_cache(layers), OCI_INDEX)
+    assert pushed.status == 201
+    server.push_blob("team/other", os.urandom(LARGE))
+    wait_until(lambda: len(stores.objects(server)) <= 2, "collected")
+    assert [server.request("GET", f"/v2/team/cache/blobs/{sha256(layer)}").body for layer in layers] == layers
+    assert server.verify()[0] == 0
+    digest = pushed.headers["docker-content-digest"]
+    assert server.request("DELETE", f"/v2/team/cache/manifests/{digest}").status == 202
+    wait_until(lambda: stores.objects(server) == [], "reclaimed")
+    assert server.verify()[0] == 0
 
 
 def test_a_blob_that_is_never_listed_goes_after_its_lease(fresh, stores):

@@ -1,10 +1,11 @@
 """Who gets a large blob from the object store itself, and who from the registry."""
 import os
+import socket
 import urllib.parse
 
 import pytest
 
-from harness import exchange, sha256
+from harness import exchange, sha256, sha512, wait_until
 
 pytestmark = pytest.mark.shared
 LARGE = os.urandom((1 << 20) + 3)
@@ -123,3 +124,28 @@ def test_a_cancelled_upload_leaves_nothing_in_the_store(fresh, stores):
         at = server.request("PATCH", at, body=bytes(20 << 20)).headers["location"]
     assert server.request("DELETE", at).status == 204
     assert stores.objects(server) == [] and stores.s3.uploads(server.settings["s3.bucket"]) == []
+
+
+def test_slow_pulls_leave_connections_to_the_store_for_everything_else(fresh):
+    """Who reads slowly holds one for as long as it likes; pushes, readiness and whoever comes next must not wait for it."""
+    connections = 2
+    server = fresh(downloads__redirect="false", s3__connections=connections)
+    data = os.urandom(32 << 20)
+    digest = server.push_blob("a", data)
+    slow = []
+    for _ in range(connections):
+        s = socket.socket()
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        s.connect(("127.0.0.1", server.port))
+        s.sendall(f"GET /v2/a/blobs/{digest} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+        assert s.recv(15) == b"HTTP/1.1 200 OK"
+        slow.append(s)
+    assert server.request("GET", "/readyz").status == 200
+    more = server.push_blob("a", os.urandom(17 << 20))
+    # Of an algorithm that was not announced: the object is read again.
+    server.push_blob("a", LARGE, digest=sha512(LARGE))
+    assert get(server, "a", digest).status == 503, "it waited for the other clients"
+    for s in slow:
+        s.close()
+    wait_until(lambda: get(server, "a", digest).body == data, "read")
+    assert get(server, "a", more).status == 200

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from edge import SECRET, Edge, cloudfront_url, hmac_url, rsa_key
+from faultproxy import HTTPProxy
 from harness import BINARY, Server, sha256
 from services import ROOT, RadosGateway, SeaweedFS
 
@@ -424,10 +425,29 @@ def test_a_store_that_refuses_the_edge_is_502_without_its_words(stack):
 
 
 def test_logs_hold_no_signature(stack, known):
-    stack.edge.request("GET", known)
-    for name in ["access.log", "origin.log"]:
-        text = (stack.edge.logs / name).read_text()
+    """Nor do they where something goes wrong: what was fetched breaks off, the store is away, a key is none."""
+    bare = known.split("?")[0]
+    with HTTPProxy(stack.store.port) as way:
+        edge = Edge(stack.store, stack.bucket, prefix=PREFIX, path=PATH)
+        edge.values["EDGE_ORIGIN_SERVER"] = f"127.0.0.1:{way.port}"
+        edge.add_key("K1.hmac", SECRET)
+        edge.add_key("SHORT.hmac", b"short")
+        with edge:
+            url = bare.replace(stack.edge.url, edge.url)
+            way.fault("^GET ", "reset-answer", after=SLICE // 2)
+            with contextlib.suppress(http.client.IncompleteRead, ConnectionError):
+                edge.request("GET", hmac_url(url))
+            way.refuses = True
+            way.reset_all()
+            assert edge.request("GET", hmac_url(url), {"Range": f"bytes={SLICE}-"}).status == 502
+            way.refuses = False
+            assert edge.request("GET", hmac_url(url, key_id="SHORT", secret=b"short")).status == 403
+            assert edge.request("GET", hmac_url(url)).body == CONTENT
+            logs = {name: (edge.logs / name).read_text() for name in ["access.log", "origin.log", "error.log"]}
+    for text in logs.values():
         assert key_of(known) in text and "ignature" not in text and "AWS4" not in text
+    assert 'fault="the URL could not be checked: Error: the HMAC key has fewer than 32 bytes"' in logs["access.log"]
+    assert "upstream prematurely closed" in logs["error.log"] or "Connection reset" in logs["error.log"]
 
 
 def test_the_readme_names_every_value():

@@ -372,6 +372,17 @@ def test_a_download_that_breaks_off_is_read_on(node, repository, action, after):
     assert fault.hits == 2
 
 
+def test_a_key_that_the_store_does_not_have_is_asked_for_once_more(node, repository):
+    """The blob may be there again under another one."""
+    data = os.urandom(2 * MIB)
+    assert node.push(repository, data).status == 201
+    fault = node.http.fault(r"^GET ", "answer", status=404, body=ERROR % b"NoSuchKey")
+    node.assert_stored(repository, data)
+    assert fault.hits == 1
+    fault = node.http.fault(r"^GET ", "answer", status=404, body=ERROR % b"NoSuchKey", times=None)
+    assert node.pull(repository, data).status == 500 and fault.hits == 2
+
+
 def test_a_download_that_cannot_be_read_on_never_looks_whole(node, repository):
     data = os.urandom(2 * MIB)
     assert node.push(repository, data).status == 201

@@ -203,20 +203,6 @@ def test_only_what_was_asked_for_under_another_name(docker, here):
     assert "no repository that was asked for" in run_import(old, here, "--repository", "nothing*")[2]
 
 
-def test_signatures_that_are_tags_come_with_what_they_sign(docker, here):
-    old = docker()
-    wanted, _ = old.push_image("app", "v1", layers=(b"first",))
-    other, _ = old.push_image("app", "nightly", layers=(b"second",))
-    for digest in (wanted, other):
-        for suffix in ("", ".sig"):
-            old.push_image("app", digest.replace(":", "-") + suffix, layers=((digest + suffix).encode(),))
-    counts = imported(old, here, "--tag", "v*")
-    assert counts["tagsImported"] == counts["tagsFound"] == 3
-    here.start()
-    name = wanted.replace(":", "-")
-    assert here.request("GET", "/v2/app/tags/list").json()["tags"] == [name, f"{name}.sig", "v1"]
-
-
 def test_a_moved_tag_follows_its_source_unless_it_is_to_be_kept(docker, here):
     old = docker()
     first, _ = old.push_image("app", "v1", layers=(b"first",))

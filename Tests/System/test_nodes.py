@@ -430,3 +430,25 @@ def test_nodes_that_start_together_migrate_once(stores):
         finally:
             for server in servers:
                 server.__exit__()
+
+
+def test_nodes_of_the_previous_release_serve_while_a_new_one_migrates(stores):
+    """The index that they lack is being built, and waits for one of their transactions."""
+    settings = stores.settings() | {"gc.enabled": "false", "retention.enabled": "false"}
+    new = Server(settings=settings | {"postgres.set-limits": "false"})  # whoever waited for it would wait for long
+    with Server(settings=settings) as old, ThreadPoolExecutor() as pool:
+        old.push_image("shared/app", "v1")
+        stores.sql(old, "DROP INDEX tag_announced; DELETE FROM schema_migration WHERE version = 4")
+        try:
+            with stores.session(old, "BEGIN; UPDATE tag SET updated_at = updated_at"):
+                starting = pool.submit(new.start)
+                builds = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX%' AND wait_event_type = 'Lock'"
+                wait_until("the build", lambda: stores.sql(old, builds))
+                old.push_image("shared/app", "v2")
+                assert old.request("GET", "/v2/shared/app/tags/list").json()["tags"] == ["v1", "v2"]
+                assert old.request("GET", "/readyz").status == 200
+                assert not starting.done()
+            assert starting.result().request("GET", "/v2/shared/app/tags/list").json()["tags"] == ["v1", "v2"]
+            assert new.request("GET", "/readyz").status == 200
+        finally:
+            new.__exit__()

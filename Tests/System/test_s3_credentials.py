@@ -14,19 +14,21 @@ import urllib.parse
 
 import pytest
 
+from faultproxy import HTTPProxy
 from harness import Server, sha256
 from services import SeaweedFS
 
 
 class Giver(http.server.ThreadingHTTPServer):
     """AWS's token service and instance metadata. `lifetime` is in seconds, or how their end is spelt; None if it is not told.
-    `fails` is what it answers instead."""
+    `fails` is what it answers instead. `keys` are the access key and its secret that it gives."""
 
     daemon_threads = True
 
     def __init__(self, store):
         super().__init__(("127.0.0.1", 0), Answers)
-        self.store, self.lifetime, self.fails, self.asked = store, 3600, None, []
+        self.lifetime, self.fails, self.asked = 3600, None, []
+        self.keys = store.ACCESS_KEY, store.SECRET_KEY
         self.url = f"http://127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -50,11 +52,11 @@ class Answers(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         self.server.asked.append(dict(urllib.parse.parse_qsl(body)))
-        store, end = self.server.store, self.server.expiration()
+        (access, secret), end = self.server.keys, self.server.expiration()
         self.answer(
             '<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
-            f"<AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>{store.ACCESS_KEY}</AccessKeyId>"
-            f"<SecretAccessKey>{store.SECRET_KEY}</SecretAccessKey>"
+            f"<AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>{access}</AccessKeyId>"
+            f"<SecretAccessKey>{secret}</SecretAccessKey>"
             f"{'' if end is None else f'<Expiration>{end}</Expiration>'}"
             "</Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"
         )
@@ -71,7 +73,7 @@ class Answers(http.server.BaseHTTPRequestHandler):
         if self.path == folder:
             return self.answer("role-of-the-machine")
         assert self.path == folder + "role-of-the-machine"
-        keys = {"AccessKeyId": self.server.store.ACCESS_KEY, "SecretAccessKey": self.server.store.SECRET_KEY}
+        keys = dict(zip(("AccessKeyId", "SecretAccessKey"), self.server.keys))
         end = {} if self.server.lifetime is None else {"Expiration": self.server.expiration()}
         return self.answer(json.dumps({"Code": "Success", **end, **keys}))
 
@@ -95,8 +97,8 @@ def start(store, tmp_path):
     (tmp_path / "token").write_text("a.signed.token\n")
     bucket, running = store.bucket(), []
 
-    def make(source, giver, **more):
-        settings = store.settings(bucket) | {"s3.credentials": source}
+    def make(source, giver, endpoint="", **more):
+        settings = store.settings(bucket, endpoint) | {"s3.credentials": source}
         del settings["s3.access-key-id"], settings["s3.secret-access-key"]
         environment = {
             "AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "token"), "AWS_ROLE_ARN": "arn:aws:iam::1:role/registry",
@@ -108,6 +110,11 @@ def start(store, tmp_path):
     yield make
     for server in running:
         server.__exit__()
+
+
+def push(server, content):
+    opened = server.request("POST", "/v2/team/app/blobs/uploads/")
+    return server.request("PUT", f"{opened.headers['location']}?digest={sha256(content)}", body=content)
 
 
 def push_and_pull(server):
@@ -192,9 +199,56 @@ def test_without_credentials_the_client_may_try_again(start, giver):
     server = start("web-identity", giver)
     time.sleep(2.1)
     giver.fails = 500
-    body = os.urandom(100_000)
-    opened = server.request("POST", "/v2/team/app/blobs/uploads/")
-    put = server.request("PUT", f"{opened.headers['location']}?digest={sha256(body)}", body=body)
+    put = push(server, os.urandom(100_000))
     assert put.status == 503, put
     giver.fails = None
     assert push_and_pull(server)
+
+
+REFUSALS = ["ExpiredToken", "InvalidToken", "InvalidAccessKeyId"]
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+def test_credentials_that_the_store_takes_no_more_are_replaced_before_their_end(start, store, giver, code):
+    """And with them the URLs that they signed, which clients were still given."""
+    with HTTPProxy(store.port) as way:
+        server = start("web-identity", giver, endpoint=f"http://127.0.0.1:{way.port}")
+        content = os.urandom(1 << 21)
+        path = f"/v2/team/app/blobs/{server.push_blob('team/app', content)}"
+        asked = len(giver.asked)
+
+        def url():
+            return server.request("GET", path, follow=False).headers["location"]
+
+        before = url()
+        assert url() == before and store.ACCESS_KEY in before
+        giver.keys = store.OTHER_ACCESS_KEY, store.OTHER_SECRET_KEY
+        refusal = way.fault("^PUT ", "answer", status=403, body=f"<Error><Code>{code}</Code></Error>".encode())
+        assert push_and_pull(server)
+        assert (refusal.hits, len(giver.asked)) == (1, asked + 1)
+        assert store.OTHER_ACCESS_KEY in url()
+        assert server.request("GET", path).body == content
+
+
+def test_credentials_are_replaced_by_a_pull_too(start, store, giver):
+    with HTTPProxy(store.port) as way:
+        server = start("web-identity", giver, endpoint=f"http://127.0.0.1:{way.port}")
+        content = os.urandom(100_000)
+        digest = server.push_blob("team/app", content)
+        asked = len(giver.asked)
+        giver.keys = store.OTHER_ACCESS_KEY, store.OTHER_SECRET_KEY
+        way.fault("^GET ", "answer", status=403, body=b"<Error><Code>ExpiredToken</Code></Error>")
+        assert server.request("GET", f"/v2/team/app/blobs/{digest}").body == content
+        assert len(giver.asked) == asked + 1
+
+
+def test_a_store_that_takes_none_does_not_make_us_ask_at_every_request(start, store, giver):
+    with HTTPProxy(store.port) as way:
+        server = start("web-identity", giver, endpoint=f"http://127.0.0.1:{way.port}")
+        assert push_and_pull(server)
+        asked = len(giver.asked)
+        giver.keys = store.OTHER_ACCESS_KEY, store.OTHER_SECRET_KEY
+        body = b"<Error><Code>InvalidAccessKeyId</Code></Error>"
+        refusal = way.fault("^PUT ", "answer", times=None, status=403, body=body)
+        assert [push(server, os.urandom(100_000)).status for _ in range(4)] == [500] * 4
+        assert (refusal.hits, len(giver.asked)) == (5, asked + 1)

@@ -1,5 +1,4 @@
 """The server as a product: start, stop, commands, TLS."""
-import concurrent.futures
 import json
 import os
 import re
@@ -315,71 +314,6 @@ def test_a_broken_certificate_is_refused_and_the_old_one_stays(tls):
             raise AssertionError(f"the log says nothing of the broken certificate: {server.log_text()}")
     (folder / "cert.pem").write_bytes((folder / "good.pem").read_bytes())
     assert curl(server, folder, f"https://{server.host}/v2/").stdout.endswith("200")
-
-
-def test_uploads_over_the_limit_wait_and_none_is_refused(fresh):
-    """One slot: while a slow client holds it, another's upload waits, reads go on, and then it is stored."""
-    server = fresh(**{"uploads.max-in-flight": 1})
-    slow, quick = os.urandom(1000), os.urandom(1000)
-    opened = server.request("POST", "/v2/a/blobs/uploads/").headers["location"]
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as s:
-        s.sendall(f"PUT {opened}?digest={sha256(slow)} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n".encode())
-        s.sendall(slow[:500])
-        while server.metric("strata_uploads_in_flight") < 1:
-            time.sleep(0.01)
-        with concurrent.futures.ThreadPoolExecutor() as pool:
-            waiting = pool.submit(server.push_blob, "b", quick)
-            time.sleep(0.5)
-            assert not waiting.done()
-            assert server.request("GET", "/v2/").status == 200
-            s.sendall(slow[500:])
-            assert s.recv(4096).startswith(b"HTTP/1.1 201")
-            assert waiting.result(timeout=30) == sha256(quick)
-
-
-def test_a_client_that_the_server_keeps_waiting_is_not_idle(fresh):
-    """One slot, held for longer than a connection may be idle by a slow client that is not idle either."""
-    server = fresh(**{"uploads.max-in-flight": 1, "http.idle-seconds": 2})
-    slow, quick = os.urandom(1000), os.urandom(1000)
-    opened = server.request("POST", "/v2/a/blobs/uploads/").headers["location"]
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as s:
-        s.sendall(f"PUT {opened}?digest={sha256(slow)} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n".encode())
-        with concurrent.futures.ThreadPoolExecutor() as pool:
-            while server.metric("strata_uploads_in_flight") < 1:
-                time.sleep(0.01)
-            waiting = pool.submit(server.push_blob, "b", quick)
-            for start in range(0, 1000, 100):
-                time.sleep(0.6)
-                assert not waiting.done()
-                s.sendall(slow[start:start + 100])
-            assert s.recv(4096).startswith(b"HTTP/1.1 201")
-            assert waiting.result(timeout=30) == sha256(quick)
-
-
-def test_clients_that_stop_reading_cost_no_memory_and_hold_up_nobody(fresh):
-    server = fresh()
-    data = os.urandom(40_000_000)
-    digest = server.push_blob("a", data)
-    before = resident(server)
-    stuck = []
-    try:
-        for _ in range(50):
-            s = socket.create_connection(("127.0.0.1", server.port), timeout=30)
-            s.sendall(f"GET /v2/a/blobs/{digest} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-            stuck.append(s)
-        for s in stuck:
-            assert s.recv(4096).startswith(b"HTTP/1.1 200")
-        assert server.request("GET", f"/v2/a/blobs/{digest}").body == data
-        assert resident(server) - before < 30_000_000
-    finally:
-        for s in stuck:
-            s.close()
-
-
-def resident(server) -> int:
-    for line in open(f"/proc/{server.process.pid}/status"):
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
 
 
 @pytest.mark.parametrize("scenario", ["push-blob", "push-image", "pull-blob", "get-manifest-by-tag", "list-tags"])

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from harness import OCI_EMPTY, OCI_INDEX, OCI_MANIFEST, descriptor, image_manifest, sha256
+from harness import BUILD_CACHE_CONFIG, OCI_EMPTY, OCI_INDEX, OCI_MANIFEST, build_cache, descriptor, image_manifest, sha256
 
 pytestmark = pytest.mark.seaweedfs
 
@@ -84,6 +84,21 @@ def test_foreign_layers_need_not_be_there(server, repository):
     body = image_manifest(layers=(b"elsewhere",))
     body["layers"][0]["urls"] = ["https://example.com/layer"]
     assert server.push_manifest(repository, "v2", body).status == 201
+
+
+def test_a_build_cache_is_an_index_of_blobs(server, repository):
+    layers = [b"first", b"second"]
+    for blob in [BUILD_CACHE_CONFIG, layers[0]]:
+        server.push_blob(repository, blob)
+    put = server.push_manifest(repository, "cache", build_cache(layers), OCI_INDEX)
+    assert put.status == 404 and put.codes == ["MANIFEST_BLOB_UNKNOWN"]
+    assert put.json()["errors"][0]["detail"] == {"digest": sha256(b"second")}
+    server.push_blob(repository, layers[1])
+    assert server.push_manifest(repository, "cache", build_cache(layers), OCI_INDEX).status == 201
+    got = server.request("GET", f"/v2/{repository}/manifests/cache", headers={"Accept": OCI_INDEX})
+    assert got.status == 200 and got.json() == build_cache(layers)
+    refused = server.request("DELETE", f"/v2/{repository}/blobs/{sha256(layers[0])}")
+    assert refused.status == 405, "the index lists it"
 
 
 def test_sparse_index_by_configuration(server, repository, fresh):

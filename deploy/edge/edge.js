@@ -39,9 +39,14 @@ async function verify(r) {
     try {
         isGood = object(r) !== '' && await isSigned(r, target(r));
     } catch (error) {
-        r.error('a signed URL could not be checked: ' + error);
+        tell(r, 'the URL could not be checked: ' + error);
     }
     r.return(isGood ? 204 : 403);
+}
+
+// In access.log: what is told in error.log of a client's request comes with its signature.
+function tell(r, fault) {
+    r.variables.edge_fault = fault;
 }
 
 async function isSigned(r, asked) {
@@ -65,7 +70,7 @@ function keyFile(r, name) {
     try {
         return fs.readFileSync(r.variables.edge_keys + '/' + name);
     } catch (error) {
-        if (error.code !== 'ENOENT') { r.error('the key ' + name + ' cannot be read: ' + error); }
+        if (error.code !== 'ENOENT') { tell(r, 'the key ' + name + ' cannot be read: ' + error); }
         return null;
     }
 }

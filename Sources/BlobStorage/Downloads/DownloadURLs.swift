@@ -6,6 +6,13 @@ package protocol ObjectURLSigner: Sendable {
     /// - Parameter lifetime: seconds from now on.
     /// - Throws: ``BlobStorageError``.
     func signedURL(of key: StorageKey, lifetime: Int) async throws -> SignedURL
+
+    /// Another number once what was signed before is not good any more.
+    var keyGeneration: Int { get }
+}
+
+extension ObjectURLSigner {
+    package var keyGeneration: Int { 0 }
 }
 
 package struct SignedURL: Hashable, Sendable {
@@ -21,6 +28,7 @@ package struct SignedURL: Hashable, Sendable {
 package final class DownloadURLs: Sendable {
     private struct Made {
         let url: String
+        let keyGeneration: Int
         /// From then on it is too old to be given.
         let end: ContinuousClock.Instant
     }
@@ -52,10 +60,11 @@ package final class DownloadURLs: Sendable {
     /// - Throws: ``BlobStorageError``.
     package func url(of key: StorageKey) async throws -> String {
         let now = ContinuousClock.now
-        if let made = remembered(key), now < made.end { return made.url }
+        let generation = signer.keyGeneration
+        if let made = remembered(key), now < made.end, made.keyGeneration == generation { return made.url }
         let signed = try await signer.signedURL(of: key, lifetime: lifetime)
         let reuse = min(Self.longestReuse, signed.expiresAt.timeIntervalSinceNow / 4)
-        remember(Made(url: signed.text, end: now + .seconds(reuse)), for: key)
+        remember(Made(url: signed.text, keyGeneration: generation, end: now + .seconds(reuse)), for: key)
         return signed.text
     }
 

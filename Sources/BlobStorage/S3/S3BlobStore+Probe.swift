@@ -123,7 +123,7 @@ extension S3BlobStore {
                 name,
                 query,
                 body: content,
-                accepts: Set(300..<500),
+                accepts: Set(300..<600),
                 tries: Self.probeTries
             )
         } catch BlobStorageError.unavailable(let reason) {
@@ -175,6 +175,9 @@ extension StoreFault {
         )
     }
 
+    /// What stores say that have no room, or none for us: the second is MinIO's, of a bucket with a quota.
+    static let codesOfFull: Set = ["QuotaExceeded", "XMinioAdminBucketQuotaExceeded", "InsufficientStorage"]
+
     init(status: Int, body: String, region: String?, _ operation: String) {
         let code = XMLText.first("Code", in: body) ?? ""
         let reason: Reason =
@@ -186,7 +189,7 @@ extension StoreFault {
                 "IllegalLocationConstraintException":
                 .wrongRegion(XMLText.first("Region", in: body) ?? region)
             case "RequestTimeTooSkewed", "RequestExpired": .clockSkew
-            case "QuotaExceeded", "InsufficientStorage": .full
+            case _ where status == 507 || Self.codesOfFull.contains(code): .full
             default: status == 403 ? .notAllowed : .other
             }
         let message = XMLText.first("Message", in: body) ?? ""

@@ -4,6 +4,7 @@ import Logging
 import NIOCore
 import NIOHTTP1
 import OCI
+import Synchronization
 
 /// Objects in an S3-compatible store, under `<prefix><first two digits of the key>/<key>`.
 ///
@@ -20,7 +21,7 @@ package struct S3BlobStore: BlobStore, ObjectURLSigner {
 
     package var deletesForGood: Bool { false }
 
-    package func close() async throws { try await client.http.shutdown() }
+    package func close() async throws { try await client.shutdown() }
 
     package var preferredChunk: Int { 8 * PartPlan.mebibyte }
 
@@ -127,6 +128,8 @@ package struct S3BlobStore: BlobStore, ObjectURLSigner {
         [("list-type", "2"), ("max-keys", "1"), ("prefix", client.configuration.prefix + "health")]
     }
 
+    package var keyGeneration: Int { client.credentials.replacements.load(ordering: .relaxed) }
+
     package func signedURL(of key: StorageKey, lifetime: Int) async throws -> SignedURL {
         let type = [("response-content-type", "application/octet-stream")]
         return try await client.presigned(client.configuration.name(of: key), type, lifetime: lifetime)
@@ -190,7 +193,7 @@ package struct S3BlobStore: BlobStore, ObjectURLSigner {
 
     /// The whole of a small object.
     func read(_ key: StorageKey, size: Int) async throws -> [ByteBuffer] {
-        let reader = RemoteObject(client: client, key: key, size: Int64(size)).reader(0..<Int64(size))
+        let reader = RemoteObject(client: client, key: key, size: Int64(size)).reader(0..<Int64(size), for: .ourselves)
         var chunks: [ByteBuffer] = []
         while let chunk = try await reader.next() { chunks.append(chunk) }
         return chunks

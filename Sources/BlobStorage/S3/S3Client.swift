@@ -10,8 +10,10 @@ import OCI
 package struct S3Client: Sendable {
     let configuration: S3Configuration
     let http: HTTPClient
+    /// For what clients read as fast as they like: their connections are not those that everything else needs.
+    let downloads: HTTPClient
     let logger: Logger
-    private let credentials: S3CredentialCache
+    let credentials: S3CredentialCache
 
     /// Tries of one request, the first included.
     static let usualTries = 5
@@ -26,10 +28,9 @@ package struct S3Client: Sendable {
         settings.redirectConfiguration = .disallow
         settings.decompression = .disabled
         settings.httpVersion = .http1Only
-        http = HTTPClient(
-            eventLoopGroupProvider: .shared(MultiThreadedEventLoopGroup.singleton),
-            configuration: settings
-        )
+        let group = HTTPClient.EventLoopGroupProvider.shared(MultiThreadedEventLoopGroup.singleton)
+        http = HTTPClient(eventLoopGroupProvider: group, configuration: settings)
+        downloads = HTTPClient(eventLoopGroupProvider: group, configuration: settings)
         credentials = S3CredentialCache(source, http)
     }
 
@@ -48,6 +49,12 @@ package struct S3Client: Sendable {
 
         var text: String { String(buffer: body) }
         var errorCode: String { XMLText.first("Code", in: text) ?? "" }
+        /// Whether other credentials might do.
+        var refusesCredentials: Bool {
+            ["ExpiredToken", "InvalidToken", "InvalidAccessKeyId"].contains(errorCode)
+        }
+        /// Whether the store has no room, or none for us.
+        var isFull: Bool { status == 507 || StoreFault.codesOfFull.contains(errorCode) }
     }
 
     /// - Parameters:
@@ -69,8 +76,9 @@ package struct S3Client: Sendable {
         while true {
             attempt += 1
             let failure: BlobStorageError
+            let identity = try await credentials.get()
             do {
-                let response = try await execute(method, name, query, headers, body)
+                let response = try await execute(method, name, query, headers, body, as: identity)
                 let answer = Answer(
                     status: Int(response.status.code),
                     headers: response.headers,
@@ -78,11 +86,17 @@ package struct S3Client: Sendable {
                 )
                 // A failed completion may be announced in the body of a 200.
                 let hasFailed = answer.status >= 300 || (method == .POST && answer.text.contains("<Error>"))
+                guard hasFailed else { return answer }
+                if answer.refusesCredentials, await credentials.replace(identity) { continue }
                 let isTemporary = Self.isTemporary(answer)
-                if !hasFailed || (accepts.contains(answer.status) && !isTemporary) { return answer }
+                if accepts.contains(answer.status), !isTemporary { return answer }
                 let reason =
                     "\(method.rawValue) \(name ?? "bucket"): \(answer.status) \(answer.errorCode) "
                     + (XMLText.first("Message", in: answer.text) ?? "")
+                if answer.isFull {
+                    logger.notice("blob storage is full", metadata: ["reason": "\(reason)"])
+                    throw BlobStorageError.full
+                }
                 guard isTemporary else { throw BlobStorageError.refused(reason) }
                 failure = .unavailable(reason)
             } catch let error as BlobStorageError {
@@ -101,9 +115,18 @@ package struct S3Client: Sendable {
     }
 
     /// The part of an object; its body is still to be read.
-    func get(_ name: String, _ range: Range<Int64>) async throws -> HTTPClientResponse {
+    ///
+    /// - Parameter client: whose connection it takes.
+    func get(_ name: String, _ range: Range<Int64>, as identity: S3Credentials, by client: HTTPClient) async throws
+        -> HTTPClientResponse
+    {
         let header = "bytes=\(range.lowerBound)-\(range.upperBound - 1)"
-        return try await execute(.GET, name, [], ["range": header], .none)
+        return try await execute(.GET, name, [], ["range": header], .none, as: identity, by: client)
+    }
+
+    func shutdown() async throws {
+        try await downloads.shutdown()
+        try await http.shutdown()
     }
 
     static func pause(after attempt: Int) async throws {
@@ -112,7 +135,8 @@ package struct S3Client: Sendable {
     }
 
     static func isTemporary(_ answer: Answer) -> Bool {
-        answer.status >= 500 || answer.status == 429
+        guard !answer.isFull else { return false }
+        return answer.status >= 500 || answer.status == 429
             || ["SlowDown", "RequestTimeout", "InternalError", "OperationAborted"].contains(answer.errorCode)
     }
 
@@ -147,9 +171,11 @@ package struct S3Client: Sendable {
         _ name: String?,
         _ query: [(String, String)],
         _ headers: [String: String],
-        _ body: Body
+        _ body: Body,
+        as identity: S3Credentials,
+        by client: HTTPClient? = nil
     ) async throws -> HTTPClientResponse {
-        let signer = S3Signer(credentials: try await credentials.get(), region: configuration.region)
+        let signer = S3Signer(credentials: identity, region: configuration.region)
         let path = configuration.path(name)
         var all = headers
         all["host"] = configuration.authority
@@ -174,7 +200,7 @@ package struct S3Client: Sendable {
         case .text(let text): request.body = .bytes(ByteBuffer(string: text))
         case .chunks(let chunks, let count): request.body = .stream(ChunkSequence(chunks), length: .known(Int64(count)))
         }
-        return try await http.execute(request, deadline: .now() + .minutes(10), logger: nil)
+        return try await (client ?? http).execute(request, deadline: .now() + .minutes(10), logger: nil)
     }
 }
 

@@ -41,6 +41,10 @@ actor S3CredentialCache {
     /// Who gives credentials may have none that last longer yet, and is not asked at every request.
     private static let pause: TimeInterval = 60
     private var askedAt = Date.distantPast
+    private var replacedAt = Date.distantPast
+
+    /// How often credentials were given up before their end. What they have signed is not good any more.
+    nonisolated let replacements = Atomic(0)
 
     init(_ source: S3CredentialSource, _ http: HTTPClient) {
         self.source = source
@@ -62,6 +66,24 @@ actor S3CredentialCache {
             if let current, let expiry = current.expiresAt, expiry > now { return current }
             throw BlobStorageError.unavailable("no credentials: \(error)")
         }
+    }
+
+    /// The store does not take credentials, whatever was said of their end.
+    ///
+    /// - Returns: whether there are others now.
+    func replace(_ refused: S3Credentials) async -> Bool {
+        if current != refused { return current != nil }
+        // Those that stay are all there are; and who gives the same ones again is not asked at every request.
+        guard refused.expiresAt != nil else { return false }
+        if refresh == nil {
+            let now = Date()
+            guard now.timeIntervalSince(replacedAt) >= Self.pause else { return false }
+            replacedAt = now
+        }
+        // Without new ones, the old ones do: what the store says of them is told to whoever asked for something.
+        guard let loaded = try? await renew(), loaded != refused else { return false }
+        replacements.add(1, ordering: .relaxed)
+        return true
     }
 
     private func renew() async throws -> S3Credentials {

@@ -13,6 +13,10 @@ package struct S3Signer: Sendable {
         (self.credentials, self.region, self.service) = (credentials, region, service)
     }
 
+    /// Seconds for which a signed URL can be good.
+    /// Source: [Signature calculations, query parameters](https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html).
+    package static let longestLifetime = 7 * 24 * 3600
+
     /// What a payload's hash is said to be where it is not signed: content is hashed once already, for its digest.
     static let unsignedPayload = "UNSIGNED-PAYLOAD"
 

@@ -1,3 +1,4 @@
+import BlobStorage
 import NIOCore
 import NIOHTTP1
 
@@ -25,14 +26,7 @@ struct HTTPExchange {
             var isDone = false
             defer { if !isDone { _ = tracker.endRequest(connection) } }
             let request = HTTPRequest(head: head, body: body, connection: connection)
-            let response = await writer.turn.server { await responder.respond(to: request) }
-            let keepsAlive = head.isKeepAlive && body.canBeDrained && !tracker.isDraining
-            do {
-                try await writer.write(response, to: head, keepsAlive: keepsAlive)
-            } catch let error as BodyUnavailable {
-                let refusal = responder.refusal(of: error.cause, insteadOf: response)
-                try await writer.write(refusal, to: head, keepsAlive: keepsAlive)
-            }
+            let keepsAlive = try await answer(request, head)
             let canGoOn = keepsAlive ? try await body.drain() : false
             isDone = true
             mayGoOn = tracker.endRequest(connection) && canGoOn
@@ -42,6 +36,28 @@ struct HTTPExchange {
         // sent everything, and closing on unread bytes would reset the connection and destroy the answer on its way.
         try await connection.close(mode: .output)
         try await body.discardRest()
+    }
+
+    /// - Returns: whether the connection may be used again.
+    private func answer(_ request: HTTPRequest, _ head: HTTPRequestHead) async throws -> Bool {
+        var mayAskAgain = true
+        while true {
+            let response = await writer.turn.server { await responder.respond(to: request) }
+            let keepsAlive = head.isKeepAlive && request.body.canBeDrained && !tracker.isDraining
+            do {
+                try await writer.write(response, to: head, keepsAlive: keepsAlive)
+                return keepsAlive
+            } catch let error as BodyUnavailable {
+                // Deleted since its key was looked up; the blob may be there again under another one.
+                if mayAskAgain, case BlobStorageError.missing = error.cause {
+                    mayAskAgain = false
+                    continue
+                }
+                let refusal = responder.refusal(of: error.cause, insteadOf: response)
+                try await writer.write(refusal, to: head, keepsAlive: keepsAlive)
+                return keepsAlive
+            }
+        }
     }
 
     private func refuse(_ error: HTTPParserError) async throws {

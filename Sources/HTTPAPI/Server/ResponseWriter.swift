@@ -1,6 +1,7 @@
 import BlobStorage
 import NIOCore
 import NIOHTTP1
+import Synchronization
 
 /// Puts answers on the wire of one connection, or of one HTTP/2 stream.
 struct ResponseWriter: Sendable {
@@ -50,8 +51,8 @@ struct ResponseWriter: Sendable {
             case .none: break
             case .bytes(let bytes): channel.write(HTTPServerResponsePart.body(.byteBuffer(bytes)), promise: nil)
             case .object:
-                while let piece = try await pieces?.next() {
-                    try await channel.writeAndFlush(HTTPServerResponsePart.body(.byteBuffer(piece))).get()
+                try await pieces?.send(on: channel.eventLoop) { piece in
+                    channel.writeAndFlush(HTTPServerResponsePart.body(.byteBuffer(piece)))
                 }
             }
             try await channel.writeAndFlush(HTTPServerResponsePart.end(nil)).get()
@@ -79,7 +80,7 @@ struct ResponseWriter: Sendable {
         case .object(_, let range):
             // Flushed with the first piece, each of which waits until the one before has gone: memory stays bounded.
             channel.write(head, promise: nil)
-            while let piece = try await pieces?.next() { try await channel.writeAndFlush(piece).get() }
+            try await pieces?.send(on: channel.eventLoop) { channel.writeAndFlush($0) }
             if range.isEmpty { try await channel.writeAndFlush(ByteBuffer()).get() }
         }
     }
@@ -118,7 +119,7 @@ private final class Pieces {
     init?(of body: HTTPResponse.Body, sendsFiles: Bool, _ turn: Turn) async throws {
         guard case .object(let object, let range) = body else { return nil }
         if case .file = object, sendsFiles { return nil }
-        reader = object.reader(range)
+        reader = object.reader(range, for: .client)
         self.turn = turn
         do {
             first = try await read()
@@ -127,7 +128,41 @@ private final class Pieces {
         }
     }
 
-    func next() async throws -> ByteBuffer? {
+    /// A client that has taken nothing for so long, and at most twice that, does not keep what the reader holds.
+    private static let patience = TimeAmount.seconds(2)
+
+    /// Sends all of them, each when the one before has gone.
+    func send(on loop: any EventLoop, _ write: (ByteBuffer) -> EventLoopFuture<Void>) async throws {
+        let progress = Progress()
+        let watch = reader.release.map { release in
+            loop.scheduleRepeatedTask(initialDelay: Self.patience, delay: Self.patience) { _ in
+                if progress.isStuck() { release() }
+            }
+        }
+        defer { watch?.cancel() }
+        while let piece = try await next() {
+            progress.step()
+            try await write(piece).get()
+            progress.step()
+        }
+    }
+
+    /// Says whether a client still has not taken the piece that it was being sent when that was last asked.
+    private final class Progress: Sendable {
+        /// Odd while a piece is on its way.
+        private let steps = Mutex((now: 0, seen: 0))
+
+        func step() { steps.withLock { $0.now += 1 } }
+
+        func isStuck() -> Bool {
+            steps.withLock { steps in
+                defer { steps.seen = steps.now }
+                return steps.now == steps.seen && !steps.now.isMultiple(of: 2)
+            }
+        }
+    }
+
+    private func next() async throws -> ByteBuffer? {
         guard let piece = first else { return try await read() }
         first = nil
         return piece

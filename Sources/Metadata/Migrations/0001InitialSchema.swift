@@ -4,7 +4,9 @@ import SQLStore
 // exists at all (blob and where its bytes are). A row exists if and only if what it names is live; there are no state
 // columns and no reference counts. Times are milliseconds since 1970, digests one byte for the algorithm and the hash.
 extension Migrations {
-    static let initialSchema = Migration(version: 1, name: "initial schema") { d in
+    static let initialSchema = Migration(version: 1, name: "initial schema", creations: tables)
+
+    private static func tables(_ d: SQLDialect) -> [Query] {
         contentTables(d) + repositoryTables(d) + edgeTables(d) + housekeepingTables(d)
     }
 

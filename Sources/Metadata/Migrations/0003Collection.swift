@@ -3,20 +3,30 @@ import SQLStore
 // Collection, retention and what undoes them. What is deleted leaves its table at once, so that a row still exists if and
 // only if what it names is live; the deleted_ tables keep what is needed to put it back until its bytes are due.
 extension Migrations {
-    static let collection = Migration(version: 3, name: "collection and retention") { d in
-        collectionTables(d) + deletedTables(d) + retentionTables(d)
+    static let collection = Migration(
+        version: 3,
+        name: "collection and retention",
+        changes: columnsAndIndexes,
+        creations: { collectionTables($0) + deletedTables($0) + retentionTables($0) }
+    )
+
+    private static func columnsAndIndexes(_ d: SQLDialect) -> [TableChange] {
+        [
+            // Of a condemned manifest (kind 4): the rule that let go of it, and when. Whoever names it later revives it.
+            .column("reason", of: "gc_hint", type: d.text),
+            .column("since", of: "gc_hint", type: d.integer),
+            .index("gc_hint_condemned", of: "gc_hint", columns: "(ref) WHERE kind = 4"),
+            // Whose bytes they were and how many, where that is known: keys that were never published have neither.
+            .column("digest", of: "object_trash", type: d.bytes),
+            .column("size", of: "object_trash", type: "\(d.integer) NOT NULL DEFAULT 0"),
+            .index("object_trash_digest", of: "object_trash", columns: "(digest) WHERE digest IS NOT NULL"),
+            // When a rule will delete it if nothing changes, as far as that is known and near; for a warning to clients.
+            .column("expires_at", of: "tag", type: d.integer),
+        ]
     }
 
     private static func collectionTables(_ d: SQLDialect) -> [Query] {
         [
-            // Of a condemned manifest (kind 4): the rule that let go of it, and when. Whoever names it later revives it.
-            Query(schema: "ALTER TABLE gc_hint ADD COLUMN reason \(d.text)"),
-            Query(schema: "ALTER TABLE gc_hint ADD COLUMN since \(d.integer)"),
-            "CREATE INDEX gc_hint_condemned ON gc_hint (ref) WHERE kind = 4",
-            // Whose bytes they were and how many, where that is known: keys that were never published have neither.
-            Query(schema: "ALTER TABLE object_trash ADD COLUMN digest \(d.bytes)"),
-            Query(schema: "ALTER TABLE object_trash ADD COLUMN size \(d.integer) NOT NULL DEFAULT 0"),
-            "CREATE INDEX object_trash_digest ON object_trash (digest) WHERE digest IS NOT NULL",
             // The line of history of the server that the deleters of objects last spoke to, in one row.
             Query(
                 schema: """
@@ -99,8 +109,6 @@ extension Migrations {
 
     private static func retentionTables(_ d: SQLDialect) -> [Query] {
         [
-            // When a rule will delete it if nothing changes, as far as that is known and near; for a warning to clients.
-            Query(schema: "ALTER TABLE tag ADD COLUMN expires_at \(d.integer)"),
             // Every version of every policy. scope: '' for the registry, a namespace or a repository; the newest version
             // of a scope holds, and no document means that there is no policy any more.
             Query(

@@ -43,9 +43,15 @@ package final class PostgresDatabase: SQLDatabase {
         /// Pieces of work under way and waiting.
         package let load: @Sendable (Int) -> Void
         package let retried: @Sendable () -> Void
+        /// Work was given up: too much was waiting, or its time was up.
+        package let refused: @Sendable () -> Void
 
-        package init(load: @escaping @Sendable (Int) -> Void, retried: @escaping @Sendable () -> Void) {
-            (self.load, self.retried) = (load, retried)
+        package init(
+            load: @escaping @Sendable (Int) -> Void,
+            retried: @escaping @Sendable () -> Void,
+            refused: @escaping @Sendable () -> Void = {}
+        ) {
+            (self.load, self.retried, self.refused) = (load, retried, refused)
         }
     }
 
@@ -57,8 +63,7 @@ package final class PostgresDatabase: SQLDatabase {
         text: "TEXT COLLATE \"C\"",
         tableOptions: "",
         clusteredTableOptions: "",
-        // Tables cannot be altered while others wait for us for long: a change gives up instead, and is tried again.
-        schemaLock: ["SET LOCAL statement_timeout = 0", "SELECT 1 FROM pg_advisory_xact_lock(8319104478211829)"],
+        schemaLock: schemaLock,
         tableLock: { ["LOCK TABLE \(word: $0) IN SHARE MODE"] },
         planSettings: [
             "SET LOCAL enable_seqscan = off", "SET LOCAL enable_bitmapscan = off", "SET LOCAL enable_hashjoin = off",
@@ -89,12 +94,12 @@ package final class PostgresDatabase: SQLDatabase {
     // Unchecked: the mutex around the pool orders the threads, and only one of them has taken a connection out.
     private struct Handed: @unchecked Sendable { let connection: PostgresConnection }
 
-    private let settings: Settings
+    let settings: Settings
     private let threads: NIOThreadPool
     private let pool = Mutex(Pool())
     private let clock = ServerClock()
     private let observer: Observer?
-    private let logger: Logger
+    let logger: Logger
 
     /// Connects when it is first used.
     package init(_ settings: Settings, observer: Observer? = nil, logger: Logger) {
@@ -155,28 +160,38 @@ package final class PostgresDatabase: SQLDatabase {
     func perform<Result: Sendable>(
         _ work: @escaping @Sendable (PostgresConnection, inout Attempt) throws -> Result
     ) async throws -> Result {
-        let isAdmitted = pool.withLock { pool in
-            guard pool.load < settings.queue else { return false }
+        let load = pool.withLock { pool -> Int? in
+            guard pool.load < settings.queue else { return nil }
             pool.load += 1
             observer?.load(pool.load)
-            return true
+            return pool.load
         }
-        guard isAdmitted else { throw SQLError.unavailable("\(settings.queue) requests wait for it already") }
-        defer {
-            pool.withLock { pool in
-                pool.load -= 1
-                observer?.load(pool.load)
+        do {
+            guard let load else { throw SQLError.unavailable("\(settings.queue) requests wait for it already") }
+            defer {
+                pool.withLock { pool in
+                    pool.load -= 1
+                    observer?.load(pool.load)
+                }
             }
+            let deadline = ContinuousClock.now + settings.patience
+            let tries: @Sendable () throws -> Result = { [self] in try tryUntil(deadline, work) }
+            // There is a thread for each connection.
+            guard load > settings.connections else { return try await threads.runIfActive(tries) }
+            return try await QueuedWork.run(on: threads, until: deadline, orElse: Self.noConnection, tries)
+        } catch let error as SQLError {
+            if case .unavailable = error { observer?.refused() }
+            throw error
         }
-        let deadline = ContinuousClock.now + settings.patience
-        return try await threads.runIfActive { [self] in try tryUntil(deadline, work) }
     }
+
+    private static let noConnection = SQLError.unavailable("no connection became free in time")
 
     private func tryUntil<Result>(
         _ deadline: ContinuousClock.Instant,
         _ work: (PostgresConnection, inout Attempt) throws -> Result
     ) throws -> Result {
-        guard ContinuousClock.now < deadline else { throw SQLError.unavailable("no connection became free in time") }
+        guard ContinuousClock.now < deadline else { throw Self.noConnection }
         var pause = Duration.milliseconds(5)
         while true {
             do {
@@ -190,10 +205,13 @@ package final class PostgresDatabase: SQLDatabase {
                 logger.debug("database work is tried again", metadata: ["reason": "conflict"])
             }
             observer?.retried()
-            usleep(UInt32(Double.random(in: 0.5...1) * pause.seconds * 1_000_000))
+            Self.sleep(pause)
             pause = min(pause * 2, .milliseconds(500))
         }
     }
+
+    /// Blocks the thread for about so long, since those that met are not to meet again.
+    static func sleep(_ pause: Duration) { usleep(UInt32(Double.random(in: 0.5...1) * pause.seconds * 1_000_000)) }
 
     private func once<Result>(_ work: (PostgresConnection, inout Attempt) throws -> Result) throws -> Result {
         let connection = try pool.withLock { $0.idle.popLast() }?.connection ?? connect()
@@ -217,18 +235,20 @@ package final class PostgresDatabase: SQLDatabase {
         pool.withLock { $0.idle.append(handed) }
     }
 
-    private func connect() throws -> PostgresConnection {
+    private static let limits =
+        "SET statement_timeout = '5s'; SET lock_timeout = '2s'; SET idle_in_transaction_session_timeout = '10s'"
+
+    /// - Parameter setup: what limits the connection, where that is set on connections.
+    func connect(setup: String = limits) throws -> PostgresConnection {
         try PostgresConnection(
             settings.url,
-            setup: settings.setsLimits
-                ? "SET statement_timeout = '5s'; SET lock_timeout = '2s'; SET idle_in_transaction_session_timeout = '10s'"
-                : "",
+            setup: settings.setsLimits ? setup : "",
             preparesStatements: settings.preparesStatements,
             clock: clock
         )
     }
 
-    private func undoing<Result>(_ connection: PostgresConnection, _ body: () throws -> Result) throws -> Result {
+    func undoing<Result>(_ connection: PostgresConnection, _ body: () throws -> Result) throws -> Result {
         do {
             return try body()
         } catch let error as PostgresError where error.meaning == .connectionLost {

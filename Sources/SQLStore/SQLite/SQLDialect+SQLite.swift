@@ -7,7 +7,7 @@ extension SQLDialect {
         text: "TEXT",
         tableOptions: "STRICT",
         clusteredTableOptions: "STRICT, WITHOUT ROWID",
-        schemaLock: [],
+        schemaLock: nil,
         tableLock: { _ in [] },
         planSettings: [],
         explain: "EXPLAIN QUERY PLAN ",

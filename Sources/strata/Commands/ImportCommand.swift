@@ -161,6 +161,12 @@ struct ImportCommand: AsyncParsableCommand {
             \(counts.blobsPresent) there already.
             """
         )
+        if counts.externalBlobsCopied + counts.blobsElsewhere > 0 {
+            print(
+                "\(counts.externalBlobsCopied) foreign layers copied; \(counts.blobsElsewhere) lie elsewhere, "
+                    + "as the source does not hold them either."
+            )
+        }
         show(report.missing, of: report.missingCount, "listed by the source, which does not hold them:")
         show(report.failures, of: report.failureCount, "FAILED:")
     }

@@ -91,7 +91,7 @@ struct ServeCommand: AsyncParsableCommand {
     private static func prepare(_ composition: Composition, _ logger: Logger) async throws {
         var found = await composition.databaseCheckup().engine()
         try found.throwFatal()
-        let ran = try await composition.metadata.migrate()
+        let ran = try await composition.metadata.migrate { logger.notice("another node changes the schema; waiting") }
         if !ran.isEmpty { logger.notice("schema migrated", metadata: ["migrations": "\(ran.joined(separator: ", "))"]) }
         found.append(await composition.databaseCheckup().plans())
         try found.throwFatal()
