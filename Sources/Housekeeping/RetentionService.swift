@@ -18,8 +18,8 @@ package struct RetentionService: Sendable {
     private static let turn = Duration.seconds(30)
     /// A plan, or some batches of deletions with what they rest, take minutes at most.
     private static let claim = Duration.seconds(15 * 60)
-    /// Batches after which the claim is made anew.
-    private static let batchesOfClaim = 20
+    /// Repositories, or batches of one, after which the claim is made anew.
+    private static let stepsOfClaim = 20
     /// Names that are read at a time.
     private static let page = 1000
 
@@ -52,40 +52,65 @@ package struct RetentionService: Sendable {
         }
     }
 
-    /// A round, if one is due and it is this node's turn.
+    /// A round, if one is due and it is this node's turn. One that was stopped goes on where it was.
     package func runIfDue() async throws {
-        guard try await metadata.claim(job) else { return }
-        try await round()
+        guard let progress = try await metadata.claim(job) else { return }
+        try await round(from: Progress(progress))
         try await metadata.finish(job)
     }
 
-    private func round() async throws {
+    /// How far a round has come: the pass, and the repository that it saw last.
+    private struct Progress: CustomStringConvertible {
+        var pass = 1
+        var last = ""
+
+        var description: String { "\(pass) \(last)" }
+
+        init(pass: Int) { self.pass = pass }
+
+        /// Of what is not understood, the beginning.
+        init(_ text: String) {
+            let parts = text.split(separator: " ", maxSplits: 1)
+            guard parts.count == 2, let pass = Int(parts[0]) else { return }
+            (self.pass, last) = (pass, String(parts[1]))
+        }
+    }
+
+    private func round(from start: Progress) async throws {
         let scopes = try await scopes()
-        if !scopes.isEmpty {
-            try await round(through: metadata.repositoryNames) {
+        if start.pass == 1, !scopes.isEmpty {
+            try await pass(from: start, through: metadata.repositoryNames) {
                 !scopes.isDisjoint(with: RetentionScope.applying(to: $0))
             }
         }
         // What was announced where no policy holds any more.
-        try await round(through: metadata.repositoriesWithAnnouncements) {
+        try await pass(
+            from: start.pass == 2 ? start : Progress(pass: 2),
+            through: metadata.repositoriesWithAnnouncements
+        ) {
             scopes.isDisjoint(with: RetentionScope.applying(to: $0))
         }
     }
 
-    private func round(
+    private func pass(
+        from start: Progress,
         through list: (_ last: String, _ limit: Int) async throws -> [RepositoryName],
         where isMeant: (RepositoryName) -> Bool
     ) async throws {
-        var last = ""
+        var progress = start
+        var count = 0
         while true {
-            let repositories = try await list(last, Self.page)
-            guard let end = repositories.last else { return }
-            last = end.text
+            let repositories = try await list(progress.last, Self.page)
+            guard !repositories.isEmpty else { return }
             for repository in repositories where isMeant(repository) {
-                try await metadata.keep(job)
                 try await apply(to: repository)
                 try Task.checkCancellation()
+                progress.last = repository.text
+                count += 1
+                if count.isMultiple(of: Self.stepsOfClaim) { try await metadata.keep(job, at: "\(progress)") }
             }
+            progress.last = repositories.last?.text ?? ""
+            try await metadata.keep(job, at: "\(progress)")
         }
     }
 
@@ -136,7 +161,7 @@ extension RetentionService {
         var batches = 0
         while try await pace.paced({ try await metadata.advance(&work) }) {
             batches += 1
-            if batches.isMultiple(of: Self.batchesOfClaim) { try await metadata.keep(job) }
+            if batches.isMultiple(of: Self.stepsOfClaim) { try await metadata.keep(job) }
         }
     }
 

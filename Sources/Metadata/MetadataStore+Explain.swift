@@ -109,7 +109,7 @@ extension MetadataStore {
 }
 
 extension SQLTransaction {
-    /// - Parameter repos: the rows of the repositories that are looked at: one or all, in words that use an index.
+    /// - Parameter repos: the rows of the repositories that are looked at, one or all.
     fileprivate func explain(
         _ digest: Digest,
         in repos: ClosedRange<Int64>,

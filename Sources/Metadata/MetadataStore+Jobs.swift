@@ -14,24 +14,31 @@ package struct Job: Hashable, Sendable {
 }
 
 extension MetadataStore {
-    /// - Returns: whether the job is due and this process's to do.
-    package func claim(_ job: Job) async throws -> Bool {
+    /// - Returns: how far the job had come when it was stopped, empty if it begins; nil if it is not due or not this process's
+    ///   to do.
+    package func claim(_ job: Job) async throws -> String? {
         try await database.write { db in
             try db.run("INSERT INTO job (name, due_at) VALUES (\(job.name), \(db.now)) ON CONFLICT (name) DO NOTHING")
-            try db.run(
+            return try db.run(
                 """
                 UPDATE job SET claimed_until = \(db.now + job.claim) WHERE name = \(job.name) AND due_at <= \(db.now)
-                AND (claimed_until IS NULL OR claimed_until <= \(db.now))
+                AND (claimed_until IS NULL OR claimed_until <= \(db.now)) RETURNING coalesce(progress, '')
                 """
-            )
-            return db.changes == 1
+            ).first?.text(0)
         }
     }
 
     /// Says that a claimed job goes on.
-    package func keep(_ job: Job) async throws {
+    ///
+    /// - Parameter progress: how far it has come; nil if no further than was said.
+    package func keep(_ job: Job, at progress: String? = nil) async throws {
         try await database.write { db in
-            try db.run("UPDATE job SET claimed_until = \(db.now + job.claim) WHERE name = \(job.name)")
+            try db.run(
+                """
+                UPDATE job SET claimed_until = \(db.now + job.claim), progress = coalesce(\(optional: progress), progress)
+                WHERE name = \(job.name)
+                """
+            )
         }
     }
 
@@ -39,7 +46,10 @@ extension MetadataStore {
     package func finish(_ job: Job) async throws {
         try await database.write { db in
             try db.run(
-                "UPDATE job SET claimed_until = NULL, due_at = \(db.now + job.interval) WHERE name = \(job.name)"
+                """
+                UPDATE job SET claimed_until = NULL, progress = NULL, due_at = \(db.now + job.interval)
+                WHERE name = \(job.name)
+                """
             )
         }
     }

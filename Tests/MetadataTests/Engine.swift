@@ -36,8 +36,9 @@ enum Engine: String, CaseIterable, CustomTestStringConvertible {
     /// A new database on the test server.
     static func makePostgresDatabase() async throws -> PostgresDatabase.Settings {
         let name = "t" + UUID().uuidString.lowercased().replacing("-", with: "")
+        // Without limits: all suites make theirs at the same time.
         let admin = PostgresDatabase(
-            PostgresDatabase.Settings(url: (server ?? "") + " dbname=postgres", connections: 1),
+            PostgresDatabase.Settings(url: (server ?? "") + " dbname=postgres", connections: 1, setsLimits: false),
             logger: Logger(label: "test")
         )
         _ = try await admin.read { try $0.run(Query(schema: "CREATE DATABASE \(name)")) }

@@ -22,7 +22,7 @@ struct ReclaimTimeTests {
         try await Simulation.onThread {
             var plan = Plan(seed: 1)
             (plan.kind, plan.faults, plan.skew) = (kind, 0, [0, 0])
-            (plan.deletesUntagged, plan.deletesTags) = (false, true)
+            (plan.deletesUntagged, plan.deletesTags, plan.tags) = (false, true, Content.tags)
             let world = try World(plan, sql: SimulatedSQLite())
             nonisolated(unsafe) var took: Int64 = 0
             try world.run { world in

@@ -24,6 +24,8 @@ final class SimulatedObjects: @unchecked Sendable {
     /// Uploads in parts, by key.
     private(set) var parts: [StorageKey: [Int: [UInt8]]] = [:]
 
+    /// Whether a key is as old as it is kept without a name. Only then its object may be written when no row knows it.
+    var isOld: (StorageKey) -> Bool = { _ in false }
     private let hasChanged: () -> Void
 
     init(_ kind: Kind, _ sql: SimulatedSQLite, hasChanged: @escaping () -> Void) {
@@ -79,8 +81,8 @@ final class SimulatedObjects: @unchecked Sendable {
         }
         try sql.rows(
             """
-            INSERT INTO witness.object (skey, size, is_late) SELECT \(key.bytes), \(size),
-                NOT EXISTS (SELECT 1 FROM object_trash WHERE skey = \(key.bytes))
+            INSERT INTO witness.object (skey, size, is_late) SELECT \(key.bytes), \(size), \(isOld(key) ? 1 : 0 as Int64)
+                AND NOT EXISTS (SELECT 1 FROM object_trash WHERE skey = \(key.bytes))
                 AND NOT EXISTS (SELECT 1 FROM blob_copy WHERE skey = \(key.bytes))
             WHERE true ON CONFLICT (skey) DO UPDATE SET size = excluded.size
             """,

@@ -73,6 +73,8 @@ final class World: @unchecked Sendable {
     private(set) var nodes: [Node] = []
     private(set) var trace: [String] = []
     private(set) var crashes = 0
+    /// When each storage key was made.
+    private var keys: [[UInt8]: Int64] = [:]
     /// The clients are done.
     var isOver = false
     /// Keys whose objects are gone, for a seeded bug that uses them again.
@@ -92,6 +94,9 @@ final class World: @unchecked Sendable {
         witness.watchesRules = plan.deletesTags
         objects = SimulatedObjects(plan.kind, sql) { witness.isDue = true }
         faults = Faults(scheduler: scheduler)
+        objects.isOld = { [unowned self] key in
+            keys[key.bytes].map { scheduler.now - $0 >= plan.promises.upload } ?? false
+        }
         for index in 0..<2 { nodes.append(start(index)) }
     }
 
@@ -145,7 +150,9 @@ final class World: @unchecked Sendable {
             uptime: { [self] in .milliseconds(scheduler.now) },
             randomBytes: { [self] count in
                 if let key = bug?.key(count, in: self) { return key }
-                return (0..<count).map { _ in UInt8(truncatingIfNeeded: scheduler.chance.next()) }
+                let bytes = (0..<count).map { _ in UInt8(truncatingIfNeeded: scheduler.chance.next()) }
+                if count == StorageKey.size { keys[bytes] = scheduler.now }
+                return bytes
             }
         )
     }

@@ -67,13 +67,13 @@ def test_goes_on_when_the_database_has_ended_all_connections(registry, postgres)
 
 
 def test_builds_an_index_beside_others_when_it_starts(registry, postgres):
-    """The one that a registry of the previous release lacks."""
+    """One that a registry of an older release lacks."""
     registry.push_image("team/app", "v1")
     assert registry.stop() == 0
     database = registry.settings["postgres.url"].split("dbname=")[1]
-    postgres.sql("DROP INDEX tag_announced; DELETE FROM schema_migration WHERE version = 4", database)
+    postgres.sql("DROP INDEX tag_announced; DELETE FROM schema_migration WHERE version >= 4", database)
     registry.start()
-    built = "SELECT indisvalid, (SELECT max(version) FROM schema_migration) FROM pg_index WHERE indexrelid = 'tag_announced'::regclass"
-    assert postgres.sql(built, database) == "t|4"
+    built = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'tag_announced'::regclass"
+    assert postgres.sql(built, database) == "t"
     assert "an index is built" in registry.log_text()
     assert registry.request("GET", "/v2/team/app/tags/list").json()["tags"] == ["v1"]

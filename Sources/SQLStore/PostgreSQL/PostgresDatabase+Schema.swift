@@ -13,8 +13,11 @@ extension PostgresDatabase {
         static let patience = Duration.seconds(3600)
     }
 
-    static let schemaLock: Query =
-        "SELECT pg_try_advisory_xact_lock(8319104478211829), to_regclass('schema_migration') IS NOT NULL"
+    /// Also keeps a slow server from ending the transaction that makes a whole schema.
+    static let schemaLock: Query = """
+        SELECT pg_try_advisory_xact_lock(8319104478211829), to_regclass('schema_migration') IS NOT NULL,
+            set_config('statement_timeout', '0', true)
+        """
 
     /// The lock is that of a transaction, so that it works through a pooler, too, and ends with its process. CREATE INDEX
     /// CONCURRENTLY waits for every snapshot that is older than itself, also for that of a statement which waits for a
