@@ -240,8 +240,11 @@ def pushes(postgres, url, seconds) -> tuple[list[list[str]], dict[str, tuple[flo
     settings = {"metadata": "postgres", "postgres.url": url, "postgres.connections": 16, "log.level": "warning"}
     with Registry(settings) as registry:
         registry.bench("seed", 8, "--manifests", 1000)
-        for scenario, options in (("push-blob", ("--size", 1024)), ("push-manifest", ())):
-            for workers in (8, 50):
+        small = ("--size", 1024)
+        for scenario, options, counts in (
+            ("push-blob", small, (8, 50)), ("push-blob-at-once", small, (50, 200)), ("push-manifest", (), (8, 50))
+        ):
+            for workers in counts:
                 names = ("strata_upload_batch_size_sum", "strata_upload_batch_size_count", "strata_sql_retries_total")
                 before = [registry.metric(name) for name in names]
                 database, load = cpu_of(postgres), resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -256,12 +259,17 @@ def pushes(postgres, url, seconds) -> tuple[list[list[str]], dict[str, tuple[flo
                     f"{scenario}, {workers} workers", f"{result['operationsPerSecond']:,.0f}/s",
                     f"{result['latency']['p50']:.1f} / {result['latency']['p99']:.1f} ms",
                     f"{result['server']['cpuMillisecondsPerOperation']:.3f} / {each[0]:.3f} / {each[1]:.3f} ms",
-                    f"{uploads / batches:.1f}" if scenario == "push-blob" else "", f"{retries:.0f}",
+                    f"{uploads / batches:.1f}" if scenario != "push-manifest" else "", f"{retries:.0f}",
                 ])
                 print("  " + " | ".join(rows[-1]), flush=True)
     return rows, rates
 
 
+COMPARED = [
+    ("manifest", "push-manifest 8"), ("manifest", "push-manifest 50"), ("uploads by 1", "push-blob 8"),
+    ("uploads by 8", "push-blob 50"), ("uploads by 8", "push-blob-at-once 50"), ("uploads by 64", "push-blob 50"),
+    ("uploads by 64", "push-blob-at-once 200"),
+]
 PUSH_HEAD = ["pushes", "rate", "p50 / p99", "CPU of Strata / PostgreSQL / load each", "uploads per transaction", "retries"]
 MACHINE = f"Measured {time.strftime('%Y-%m-%d')} on {os.cpu_count()} cores that PostgreSQL 15, Strata and the load share"
 
@@ -298,14 +306,13 @@ def beside_ceilings(postgres, new_database, options) -> str:
         for name, found in rates.items():
             through.setdefault(name, []).append(found)
     compared = []
-    for name, ceiling in (("push-manifest", "manifest"), ("push-blob", "uploads by 1"), ("push-blob", "uploads by 8"),
-                          ("push-blob", "uploads by 64")):
-        most, cost = medians(alone[ceiling])
-        found = [medians(through[f"{name} {workers}"]) for workers in (8, 50)]
-        cells = [f"{rate:,.0f}/s · {100 * rate / most:.0f} %" for rate, _ in found]
-        served = f"{cost:.3f} / {found[1][1]:.3f} ms · {100 * cost / found[1][1]:.0f} %"
-        compared.append([ceiling, f"{most:,.0f}/s", *cells, served])
-    head = ["transactions of", "SQL alone", "through Strata, 8 workers", "50 workers", "CPU of PostgreSQL each: alone / 50 workers"]
+    for ceiling, name in COMPARED:
+        (most, cost), (rate, spent) = medians(alone[ceiling]), medians(through[name])
+        compared.append([
+            ceiling, f"{most:,.0f}/s", f"{name} workers", f"{rate:,.0f}/s", f"{100 * rate / most:.0f} %",
+            f"{cost:.3f} / {spent:.3f} ms · {100 * cost / spent:.0f} %",
+        ])
+    head = ["transactions of", "SQL alone", "pushes", "through Strata", "of that", "CPU of PostgreSQL each: alone / through Strata"]
     return "\n".join([
         f"{MACHINE}, medians of {options.rounds} rounds in turn, load at the end {os.getloadavg()[0]:.0f}.", "",
         table(head, compared), "",

@@ -1,15 +1,17 @@
 struct PushBlobWorkload: Workload {
     private let content: RandomContent
     private let repository: String
+    private let atOnce: Bool
 
-    init(_ material: Material) throws {
+    init(_ material: Material, atOnce: Bool) throws {
         content = try RandomContent(size: material.blobSize)
         repository = material.corpus.prefix + "/blobs"
+        self.atOnce = atOnce
     }
 
     func perform(_ number: Int, with client: RegistryClient) throws -> Int {
         let blob = content.next()
-        try client.push(blob, to: repository)
+        try atOnce ? client.pushAtOnce(blob, to: repository) : client.push(blob, to: repository)
         return blob.size
     }
 }

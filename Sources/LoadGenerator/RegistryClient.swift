@@ -17,6 +17,17 @@ final class RegistryClient {
         try finish(blob, opened)
     }
 
+    /// One POST with the whole body.
+    func pushAtOnce(_ blob: Blob, to repository: String) throws {
+        let post = HTTPRequest(
+            method: "POST",
+            path: "/v2/\(repository)/blobs/uploads/?digest=\(blob.digest)",
+            fields: [("Content-Type", "application/octet-stream")],
+            body: blob.pieces
+        )
+        _ = try http.send(post).expect(201, "POST of a blob")
+    }
+
     /// Makes a blob appear in a repository without sending it where that can be done.
     func mount(_ blob: Blob, from source: String, to repository: String) throws {
         let path = "/v2/\(repository)/blobs/uploads/?mount=\(blob.digest)&from=\(source)"

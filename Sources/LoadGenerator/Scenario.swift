@@ -2,6 +2,7 @@
 package enum Scenario: String, CaseIterable, Sendable {
     case seed
     case pushBlob = "push-blob"
+    case pushBlobAtOnce = "push-blob-at-once"
     case pushImage = "push-image"
     case pushManifest = "push-manifest"
     case pullBlob = "pull-blob"
@@ -19,6 +20,7 @@ package enum Scenario: String, CaseIterable, Sendable {
         switch self {
         case .seed: "push the numbered manifests that the manifest and list scenarios read; always all of them"
         case .pushBlob: "push a blob that the registry has not seen: POST and PUT"
+        case .pushBlobAtOnce: "the same in one POST"
         case .pushImage: "push an image of 5 layers of 1 MiB, 3 of them there already, with config, manifest and tag"
         case .pushManifest: "push a new manifest of a config and 5 layers that are there, with a tag"
         case .pullBlob: "pull one and the same blob"
@@ -34,7 +36,7 @@ package enum Scenario: String, CaseIterable, Sendable {
     }
 
     /// Whether the size of blobs makes a difference to it.
-    package var dependsOnSize: Bool { [.pushBlob, .pullBlob, .putPath].contains(self) }
+    package var dependsOnSize: Bool { [.pushBlob, .pushBlobAtOnce, .pullBlob, .putPath].contains(self) }
 }
 
 /// What scenarios work on.
@@ -62,7 +64,8 @@ extension Scenario {
         let corpus = material.corpus
         return switch self {
         case .seed: try SeedWorkload(corpus, client)
-        case .pushBlob: try PushBlobWorkload(material)
+        case .pushBlob: try PushBlobWorkload(material, atOnce: false)
+        case .pushBlobAtOnce: try PushBlobWorkload(material, atOnce: true)
         case .pushImage: try PushImageWorkload(corpus, client)
         case .pushManifest: try PushManifestWorkload(corpus, client)
         case .pullBlob: try GetWorkload(pulling: material, client)
