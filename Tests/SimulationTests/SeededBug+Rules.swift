@@ -139,7 +139,7 @@ extension Query {
     /// What a rule asks again about a tag.
     fileprivate var asksForPlannedTag: Bool { says("SELECT 1 FROM tag", "updated_at") }
     /// What whoever moves or deletes a tag asks first.
-    fileprivate var asksForTag: Bool { says("SELECT manifest_id FROM tag") }
+    fileprivate var asksForTag: Bool { says("SELECT manifest_id FROM tag WHERE repo_id") }
     /// Queries that are equal have equal keys.
     var key: String { "\(sql)\(values)" }
 }
