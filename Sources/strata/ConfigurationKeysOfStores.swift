@@ -8,7 +8,7 @@ extension ConfigurationKey {
             isSecret: true,
             """
             Where PostgreSQL 15 or newer is: `postgres://user:password@host/database`, with any of libpq's parameters. \
-            Several hosts, separated by commas, with `target_session_attrs=read-write` follow a failover. On any network \
+            Of several hosts, separated by commas, the one that takes writes is used, also after a failover. On any network \
             that is not yours alone, add `sslmode=verify-full&sslrootcert=/path/to/ca.pem`: without it, libpq neither \
             insists on TLS nor looks at the certificate. Better given as an environment variable than in a file that \
             others read.

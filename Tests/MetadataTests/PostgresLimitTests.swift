@@ -1,3 +1,4 @@
+import Glibc
 import Logging
 import Testing
 
@@ -21,7 +22,8 @@ struct PostgresLimitTests {
         init(
             limits: String? = nil,
             queue: Int = 2000,
-            patience: Duration = .seconds(15)
+            patience: Duration = .seconds(15),
+            answer: Duration? = nil
         ) async throws {
             made = try await Engine.makePostgresDatabase()
             (holder, observer) = (try Session(made), try Session(made))
@@ -33,7 +35,8 @@ struct PostgresLimitTests {
                     connections: 1,
                     queue: queue,
                     patience: patience,
-                    setsLimits: limits == nil
+                    setsLimits: limits == nil,
+                    answer: answer
                 ),
                 observer: PostgresDatabase.Observer(
                     load: { _ in },
@@ -202,5 +205,28 @@ struct PostgresLimitTests {
         try await first
         #expect(try await scene.number() == "1", "what was refused is never done")
         #expect(scene.refused.count == 1)
+    }
+
+    @Test("do not hold for a snapshot, which is not idle while it thinks")
+    func thoughtfulSnapshot() async throws {
+        let scene = try await Scene(limits: "-c idle_in_transaction_session_timeout=200ms -c statement_timeout=200ms")
+        let number = try await scene.database.snapshot { db in
+            usleep(600_000)
+            return try db.run("SELECT n FROM t, pg_sleep(0.6)")[0].int(0)
+        }
+        #expect(number == 0)
+        #expect(scene.retried.count == 0)
+    }
+
+    @Test("hold for a server that stands still: it is given up, and asked on another connection")
+    func silentServer() async throws {
+        let scene = try await Scene(answer: .seconds(1))
+        let first = try await scene.process()
+        kill(pid_t(first), SIGSTOP)
+        defer { kill(pid_t(first), SIGCONT) }
+        try await scene.increment()
+        #expect(try await scene.process() != first)
+        #expect(try await scene.number() == "1")
+        #expect(scene.retried.count == 1)
     }
 }

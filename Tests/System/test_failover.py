@@ -152,8 +152,7 @@ def test_a_failover_to_a_synchronous_replica_loses_nothing(objects):
         wait_until("the replica", lambda: primary.sql("SELECT sync_state FROM pg_stat_replication") == "sync")
         name = primary.database().split("dbname=")[1]
         url = (
-            f"postgres://postgres@127.0.0.1:{primary.port},127.0.0.1:{replica.port}/{name}"
-            "?target_session_attrs=read-write&connect_timeout=2"
+            f"postgres://postgres@127.0.0.1:{primary.port},127.0.0.1:{replica.port}/{name}?connect_timeout=2"
         )
         with cluster(3, settings(url, objects)) as nodes, HAProxy(nodes) as proxy:
 
@@ -167,3 +166,44 @@ def test_a_failover_to_a_synchronous_replica_loses_nothing(objects):
                 nodes[2].start()
 
             under_load(nodes, proxy.client, [failover, nothing])
+
+
+def test_a_synchronous_replica_that_is_away_costs_pushes_alone(objects):
+    """PostgreSQL lets a commit wait for it without end; a node gives the connection up, and says that it does not know."""
+    with Postgres(["fsync = off"]) as primary, primary.replica() as replica:
+        primary.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        primary.sql("SELECT pg_reload_conf()")
+        wait_until("the replica", lambda: primary.sql("SELECT sync_state FROM pg_stat_replication") == "sync")
+        with cluster(1, settings(primary.database(), objects)) as (node,):
+            node.push_image("team/app", "v1")
+            replica.kill()
+            told = []
+
+            def push(number):
+                content = f"pushed {number}".encode()
+                path = f"/v2/team/app/blobs/uploads/?digest={sha256(content)}"
+                told.append(node.request("POST", path, body=content).status)
+
+            threads = [threading.Thread(target=push, args=(number,)) for number in range(4)]
+            for thread in threads:
+                thread.start()
+            assert node.request("GET", "/v2/team/app/manifests/v1").status == 200
+            for thread in threads:
+                thread.join()
+            assert len(told) == 4 and set(told) <= RETRYABLE
+            assert node.request("GET", "/v2/team/app/manifests/v1").status == 200
+            primary.sql("ALTER SYSTEM SET synchronous_standby_names = ''")
+            primary.sql("SELECT pg_reload_conf()")
+            for number in range(4):
+                push(number)
+            assert told[4:] == [201] * 4
+            assert node.verify()[0] == 0
+
+
+def test_a_standby_that_is_named_first_is_passed_over(objects):
+    """As a primary is that comes back after a failover."""
+    with Postgres(["fsync = off"]) as primary, primary.replica() as replica:
+        name = primary.database().split("dbname=")[1]
+        url = f"postgres://postgres@127.0.0.1:{replica.port},127.0.0.1:{primary.port}/{name}"
+        with cluster(1, settings(url, objects)) as (node,):
+            node.push_image("team/app", "v1")

@@ -1,12 +1,16 @@
 import CPostgreSQL
 import Glibc
 
-/// One connection to a PostgreSQL server, used by one thread at a time. Everything on it blocks.
+/// One connection to a PostgreSQL server, used by one thread at a time. Everything on it blocks, but not for longer than its
+/// ``patience``.
 final class PostgresConnection {
     private let handle: OpaquePointer
     private let preparesStatements: Bool
     private var prepared: [String: String] = [:]
     let clock: ServerClock
+    /// How long an answer is waited for, before the connection is given up; nil for as long as it takes. A server ends most
+    /// statements before, but not a commit that waits for a standby, and none while it stands still.
+    var patience: Duration?
     /// What a transaction's id is good for: the server's line of history, which is another one after a failover, and the
     /// last time that it started without its statistics, which it drops in a crash. After either, an id of ours that had
     /// not reached the disk may have been given again, to a transaction that is not ours.
@@ -26,13 +30,20 @@ final class PostgresConnection {
     /// - Parameters:
     ///   - setup: run before anything else, such as time limits.
     ///   - preparesStatements: false behind a pooler that gives each transaction another server connection.
+    ///   - patience: how long an answer is waited for.
     ///   - clock: is told of what the server says.
     /// - Throws: ``PostgresError``.
-    init(_ conninfo: String, setup: String, preparesStatements: Bool, clock: ServerClock) throws {
+    init(
+        _ conninfo: String,
+        setup: String,
+        preparesStatements: Bool,
+        patience: Duration? = nil,
+        clock: ServerClock
+    ) throws {
         guard let handle = Self.connect(conninfo) else { throw PostgresError.connectionLost("out of memory") }
         self.handle = handle
         self.preparesStatements = preparesStatements
-        self.clock = clock
+        (self.patience, self.clock) = (patience, clock)
         guard PQstatus(handle) == CONNECTION_OK else { throw PostgresError.connectionLost(lastMessage) }
         PQsetNoticeProcessor(handle, { _, _ in }, nil)
         do {
@@ -53,11 +64,25 @@ final class PostgresConnection {
 
     /// Later words win, so the connection string, which stands last, overrides the defaults.
     private static func connect(_ conninfo: String) -> OpaquePointer? {
-        let words = (defaults + [("dbname", conninfo)]).map { (strdup($0.0), strdup($0.1)) }
+        // Of several servers the one that takes writes, wherever it stands: a primary that comes back after a failover is a standby.
+        let choice = namesSeveralServers(conninfo) ? [("target_session_attrs", "read-write")] : []
+        let words = (defaults + choice + [("dbname", conninfo)]).map { (strdup($0.0), strdup($0.1)) }
         defer { for text in words.flatMap({ [$0.0, $0.1] }) { free(text) } }
         let keywords = words.map { UnsafePointer($0.0) } + [nil]
         let values = words.map { UnsafePointer($0.1) } + [nil]
         return PQconnectdbParams(keywords, values, 1)
+    }
+
+    private static func namesSeveralServers(_ conninfo: String) -> Bool {
+        guard let options = PQconninfoParse(conninfo, nil) else { return false }
+        defer { PQconninfoFree(options) }
+        var option = options
+        while let keyword = option.pointee.keyword {
+            let value = option.pointee.val.map { String(cString: $0) } ?? ""
+            if ["host", "hostaddr"].contains(String(cString: keyword)), value.contains(",") { return true }
+            option += 1
+        }
+        return false
     }
 
     deinit { PQfinish(handle) }
@@ -110,7 +135,7 @@ final class PostgresConnection {
     /// - Returns: the first column of the last one's first row as text, or what it says of itself, such as `COMMIT`.
     @discardableResult
     func script(_ sql: String) throws -> String {
-        let result = try check(PQexec(handle, sql))
+        let result = try answer(to: PQsendQuery(handle, sql))
         defer { PQclear(result) }
         if PQntuples(result) > 0, let text = PQgetvalue(result, 0, 0) { return String(cString: text) }
         return PQcmdStatus(result).map { String(cString: $0) } ?? ""
@@ -131,14 +156,14 @@ final class PostgresConnection {
         var results: [OpaquePointer?] = []
         defer { for result in results { PQclear(result) } }
         for _ in steps {
-            results.append(PQgetResult(handle))
+            results.append(try nextResult())
             // Nothing comes between one result and the next; else the connection has broken.
             let more = PQgetResult(handle)
             PQclear(more)
             guard more == nil, PQstatus(handle) == CONNECTION_OK else { break }
         }
         if results.count == steps.count, PQstatus(handle) == CONNECTION_OK {
-            let end = PQgetResult(handle)
+            let end = try nextResult()
             defer { PQclear(end) }
             guard PQresultStatus(end) == PGRES_PIPELINE_SYNC, PQexitPipelineMode(handle) == 1 else {
                 throw PostgresError.connectionLost(lastMessage)
@@ -161,13 +186,52 @@ final class PostgresConnection {
         if name == nil, isPrepared(query) {
             let new = "s\(prepared.count)"
             let types = query.types
-            PQclear(try check(PQprepare(handle, new, Self.text(of: query), CInt(types.count), types)))
+            let isSent = PQsendPrepare(handle, new, Self.text(of: query), CInt(types.count), types)
+            PQclear(try answer(to: isSent))
             prepared[query.sql] = new
             name = new
         }
-        let result = try check(send(query, name, PQexecPrepared, PQexecParams))
+        let result = try answer(to: send(query, name))
         defer { PQclear(result) }
         try body(result)
+    }
+
+    /// - Parameter isSent: what libpq said when it took what is to be answered.
+    /// - Returns: the last of the results, if it is one of success.
+    private func answer(to isSent: CInt) throws -> OpaquePointer {
+        guard isSent == 1 else { throw PostgresError.connectionLost(lastMessage) }
+        var last: OpaquePointer?
+        do {
+            while let result = try nextResult() {
+                PQclear(last)
+                last = result
+            }
+            return try success(last)
+        } catch {
+            PQclear(last)
+            throw error
+        }
+    }
+
+    private func nextResult() throws -> OpaquePointer? {
+        if let patience, PQisBusy(handle) == 1 { try waitForAnswer(patience) }
+        return PQgetResult(handle)
+    }
+
+    private func waitForAnswer(_ patience: Duration) throws {
+        let deadline = ContinuousClock.now + patience
+        // What TLS has read already, no socket tells of.
+        if PQsslInUse(handle) == 1 { PQconsumeInput(handle) }
+        while PQisBusy(handle) == 1 {
+            let rest = ContinuousClock.now.duration(to: deadline)
+            var socket = pollfd(fd: PQsocket(handle), events: Int16(POLLIN), revents: 0)
+            guard rest > .zero, poll(&socket, 1, CInt(rest.seconds * 1000) + 1) != 0 else {
+                shutdown(socket.fd, CInt(SHUT_RDWR))
+                throw PostgresError.connectionLost("it did not answer within \(patience)")
+            }
+            // If the connection broke, the result says so.
+            guard PQconsumeInput(handle) == 1 else { return }
+        }
     }
 
     /// What is sent in a pipeline, each with a result of its own.
@@ -191,29 +255,18 @@ final class PostgresConnection {
                 fresh[query.sql] = new
                 name = new
             }
-            let isSent = send(query, name, PQsendQueryPrepared, PQsendQueryParams)
-            guard isSent == 1 else { throw PostgresError.connectionLost(lastMessage) }
+            guard send(query, name) == 1 else { throw PostgresError.connectionLost(lastMessage) }
             steps.append(.query)
         }
         guard PQpipelineSync(handle) == 1 else { throw PostgresError.connectionLost(lastMessage) }
         return steps
     }
 
-    private typealias Values = UnsafePointer<UnsafePointer<CChar>?>
-    private typealias Integers = UnsafePointer<CInt>
-
-    /// Calls one of two functions of libpq, which waits for the answer or does not.
-    private func send<Result>(
-        _ query: PostgresQuery,
-        _ name: String?,
-        _ prepared: (OpaquePointer, UnsafePointer<CChar>, CInt, Values, Integers, Integers, CInt) -> Result,
-        _ unprepared: (OpaquePointer, UnsafePointer<CChar>, CInt, UnsafePointer<Oid>, Values, Integers, Integers, CInt)
-            -> Result
-    ) -> Result {
+    private func send(_ query: PostgresQuery, _ name: String?) -> CInt {
         query.withParameters { values, lengths, formats in
             let count = CInt(values.count)
-            if let name { return prepared(handle, name, count, values, lengths, formats, 1) }
-            return unprepared(handle, Self.text(of: query), count, query.types, values, lengths, formats, 1)
+            if let name { return PQsendQueryPrepared(handle, name, count, values, lengths, formats, 1) }
+            return PQsendQueryParams(handle, Self.text(of: query), count, query.types, values, lengths, formats, 1)
         }
     }
 
@@ -237,16 +290,6 @@ final class PostgresConnection {
             rest = rest[end.upperBound...]
         }
         return text + rest
-    }
-
-    /// - Returns: the result, if it is one of success; else it is cleared.
-    private func check(_ result: OpaquePointer?) throws -> OpaquePointer {
-        do {
-            return try success(result)
-        } catch {
-            PQclear(result)
-            throw error
-        }
     }
 
     private func success(_ result: OpaquePointer?) throws -> OpaquePointer {

@@ -28,6 +28,8 @@ extension PostgresDatabase {
         then completion: @escaping @Sendable (any SQLTransaction) throws -> Void
     ) async throws -> SchemaOutcome {
         try await perform { lock, _ in
+            lock.patience = nil
+            defer { lock.patience = self.settings.answer }
             try lock.script("BEGIN ISOLATION LEVEL READ COMMITTED; \(Self.unlimited(local: true))")
             return try self.undoing(lock) {
                 let db = try PostgresTransaction(lock, isExplicit: false)
@@ -35,6 +37,7 @@ extension PostgresDatabase {
                 let isDue = try isOurs && isDue(db)
                 if isDue {
                     let changer = try self.connect(setup: Self.unlimited(local: false))
+                    changer.patience = nil
                     for change in changes { try self.make(change, on: changer, whileHeld: lock) }
                     try self.patiently("a new table", whileHeld: lock) { try Self.complete(lock, completion) }
                 }

@@ -23,6 +23,9 @@ package final class PostgresDatabase: SQLDatabase {
         package let preparesStatements: Bool
         /// Whether time limits are set on each connection; else they must be set on the role.
         package let setsLimits: Bool
+        /// How long an answer is waited for. Longer than any statement may take by ``PostgresDatabase/limits``, or may be expected to
+        /// take by a role's.
+        package let answer: Duration
 
         package init(
             url: String,
@@ -30,11 +33,13 @@ package final class PostgresDatabase: SQLDatabase {
             queue: Int = 2000,
             patience: Duration = .seconds(15),
             preparesStatements: Bool = true,
-            setsLimits: Bool = true
+            setsLimits: Bool = true,
+            answer: Duration? = nil
         ) {
             (self.url, self.connections, self.queue) = (url, connections, queue)
             (self.patience, self.preparesStatements) = (patience, preparesStatements)
             self.setsLimits = setsLimits
+            self.answer = answer ?? (setsLimits ? .seconds(8) : .seconds(60))
         }
     }
 
@@ -141,7 +146,15 @@ package final class PostgresDatabase: SQLDatabase {
         _ body: @escaping @Sendable (any SQLTransaction) throws -> Result
     ) async throws -> Result {
         try await perform { connection, _ in
-            try connection.script("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0")
+            connection.patience = nil
+            defer { connection.patience = self.settings.answer }
+            // Nor is it idle when it thinks about what it has read.
+            try connection.script(
+                """
+                BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+                SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0
+                """
+            )
             return try self.undoing(connection) {
                 let result = try body(PostgresTransaction(connection, isExplicit: false))
                 try connection.script("COMMIT")
@@ -244,6 +257,7 @@ package final class PostgresDatabase: SQLDatabase {
             settings.url,
             setup: settings.setsLimits ? setup : "",
             preparesStatements: settings.preparesStatements,
+            patience: settings.answer,
             clock: clock
         )
     }
@@ -282,5 +296,5 @@ package final class PostgresDatabase: SQLDatabase {
 }
 
 extension Duration {
-    fileprivate var seconds: Double { Double(components.seconds) + Double(components.attoseconds) / 1e18 }
+    var seconds: Double { Double(components.seconds) + Double(components.attoseconds) / 1e18 }
 }
