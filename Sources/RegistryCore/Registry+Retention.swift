@@ -75,8 +75,8 @@ extension Registry {
         try await metadata.apply(try await retentionPlan(trying: nil, with: grant), cause: "request")
     }
 
-    /// What the policies deleted in a repository, the newest run first.
-    package func retentionRuns(before id: Int64?, limit: Int, with grant: Grant<Pull>) async throws -> Page<
+    /// What the policies deleted in a repository, the newest run first. Its bytes tell what other repositories have.
+    package func retentionRuns(before id: Int64?, limit: Int, with grant: Grant<Administer>) async throws -> Page<
         RetentionRun
     > {
         Page(

@@ -36,7 +36,7 @@ extension ManagementResponder {
     }
 
     func retentionHistory(_ call: ManagementCall) async throws -> HTTPResponse {
-        let grant = try await call.grant(Pull.self)
+        let grant = try await call.grant(Administer.self)
         let limit = try call.limit()
         let last = call.last.isEmpty ? nil : ByteRange.number(call.last)
         guard last != nil || call.last.isEmpty else { throw call.unknownPage }
