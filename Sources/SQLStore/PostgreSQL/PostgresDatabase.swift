@@ -279,15 +279,18 @@ package final class PostgresDatabase: SQLDatabase {
     /// - Throws: ``SQLError`` `.outcomeUnknown` if that cannot be known.
     private func wasCommitted(_ id: String, of incarnation: String, _ error: PostgresError) throws -> Bool {
         let deadline = ContinuousClock.now + settings.patience
+        var asked: PostgresConnection?
         while ContinuousClock.now < deadline {
             usleep(20_000)
-            guard let connection = try? connect() else { continue }
+            guard let connection = asked ?? (try? connect()) else { continue }
             // Only in one of the server's lives does an id mean one transaction.
             guard !incarnation.isEmpty, connection.incarnation == incarnation else { break }
             switch try? connection.script("SELECT coalesce(pg_xact_status('\(id)'::xid8), 'unknown')") {
             case "committed": return true
             case "aborted": return false
-            case "in progress", nil: continue
+            // As where a commit waits for a standby.
+            case "in progress": asked = connection
+            case nil: asked = nil
             default: throw SQLError.outcomeUnknown(error.message)
             }
         }
