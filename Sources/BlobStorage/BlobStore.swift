@@ -61,9 +61,11 @@ extension BlobStore {
     package func purge(_ key: StorageKey) async throws { try await delete(key) }
 
     /// All bytes of an object that is small enough for memory; nil if it is not there.
-    package func bytes(of key: StorageKey, size: Int64) async throws -> [UInt8]? {
+    ///
+    /// - Parameter key: the bytes of its storage key.
+    package func bytes(of key: [UInt8], size: Int64) async throws -> [UInt8]? {
         do {
-            let reader = try await open(key, size: size).reader(0..<size)
+            let reader = try await open(StorageKey(bytes: key), size: size).reader(0..<size)
             var bytes: [UInt8] = []
             while let chunk = try await reader.next() { bytes.append(contentsOf: chunk.readableBytesView) }
             return bytes

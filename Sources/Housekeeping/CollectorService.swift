@@ -56,11 +56,12 @@ package struct CollectorService: Sendable {
     private func measure() async {
         while !Task.isCancelled {
             do {
-                let status = try await metadata.collectionStatus()
+                var status = try await metadata.collectionStatus()
                 pace.adapt(toLag: status.lag.values.max() ?? 0)
                 metrics.show(lagsOf: status, share: pace.share)
                 // After that: where the trash is so large that this fails, it is known how late its deletion is.
-                metrics.show(trashOf: try await metadata.countedStatus())
+                try await metadata.countTrash(in: &status)
+                metrics.show(trashOf: status)
             } catch is CancellationError {
                 return
             } catch {

@@ -126,16 +126,14 @@ package struct RetentionService: Sendable {
         }
     }
 
-    private func plan(of repository: RepositoryName) async throws -> RetentionPlan? {
-        try await metadata.retentionPlan(of: repository) { [blobs] key, size in
-            try await blobs.bytes(of: StorageKey(bytes: key), size: size)
-        }
-    }
-
     /// What goes wrong in one repository is logged and is no reason to leave the others.
     private func apply(to repository: RepositoryName) async throws {
         do {
-            guard let plan = try await pace.paced({ try await plan(of: repository) }) else {
+            guard
+                let plan = try await pace.paced({
+                    try await metadata.retentionPlan(of: repository, reading: blobs.bytes)
+                })
+            else {
                 return try await metadata.withdrawAnnouncements(of: repository)
             }
             try await apply(plan)

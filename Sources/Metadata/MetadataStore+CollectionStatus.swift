@@ -16,7 +16,7 @@ package struct CollectionStatus: Hashable, Sendable, Encodable {
 }
 
 extension MetadataStore {
-    /// How far behind each queue is. What is in the trash is not summed up: ``countedStatus()``.
+    /// How far behind each queue is. What is in the trash is not summed up: ``countTrash(in:)``.
     package func collectionStatus() async throws -> CollectionStatus {
         try await database.read { db in
             var status = CollectionStatus()
@@ -37,13 +37,18 @@ extension MetadataStore {
         }
     }
 
-    /// The same with what is in the trash, all of which is read for it: that takes its time where much is to be deleted.
-    package func countedStatus() async throws -> CollectionStatus {
-        var status = try await collectionStatus()
+    /// Sums up the trash, all of which is read for it: that takes its time where much is to be deleted.
+    package func countTrash(in status: inout CollectionStatus) async throws {
         (status.pendingObjects, status.pendingBytes) = try await database.snapshot { db in
             let row = try db.run("SELECT count(*), CAST(coalesce(sum(size), 0) AS BIGINT) FROM object_trash").first
             return (row?.int(0) ?? 0, row?.int(1) ?? 0)
         }
+    }
+
+    /// How far behind each queue is, and what is in the trash.
+    package func countedStatus() async throws -> CollectionStatus {
+        var status = try await collectionStatus()
+        try await countTrash(in: &status)
         return status
     }
 

@@ -60,9 +60,7 @@ extension Registry {
         with grant: Grant<Administer>
     ) async throws -> RetentionPlan {
         let plan = try await planSlots.withSlot {
-            try await metadata.retentionPlan(of: grant.repository, trying: trial) { [blobs] key, size in
-                try await blobs.bytes(of: StorageKey(bytes: key), size: size)
-            }
+            try await metadata.retentionPlan(of: grant.repository, trying: trial, reading: blobs.bytes)
         }
         guard let plan else { throw RegistryError.noPolicy(in: grant.repository) }
         return plan

@@ -172,9 +172,7 @@ struct Composition {
     func retentionPlan(of repository: RepositoryName, trying trial: ScopedPolicy? = nil) async throws
         -> RetentionPlan?
     {
-        try await metadata.retentionPlan(of: repository, trying: trial) { [blobs] key, size in
-            try await blobs.bytes(of: StorageKey(bytes: key), size: size)
-        }
+        try await metadata.retentionPlan(of: repository, trying: trial, reading: blobs.bytes)
     }
 
     func retentionService() -> RetentionService {

@@ -76,7 +76,7 @@ extension Client {
     private func applyRules(to repository: RepositoryName, _ image: Int) async throws {
         let outcome = try await attempt("plan \(repository)") { node in
             try await node.metadata.retentionPlan(of: repository) { key, size in
-                try await node.store.bytes(of: StorageKey(bytes: key), size: size)
+                try await node.store.bytes(of: key, size: size)
             }
         }
         guard case .done(let made) = outcome, let plan = made else { return }
