@@ -12,13 +12,17 @@ import pytest
 from cluster import cluster
 from harness import wait_until
 from torture import WINDOWS, Violation, World
-from torture_actors import Deleter, Keeper, Killer, Puller, Pusher, RepositoryDeleter, Saboteur, Tagger, Undeleter
+from torture_actors import Deleter, Killer, Puller, Pusher, RepositoryDeleter, Saboteur, Tagger, Undeleter
+from torture_keepers import KEEPERS
 
 MINUTES = float(os.environ.get("MINUTES", "2"))
 SEED = int(os.environ.get("STRATA_SEED", str(random.SystemRandom().randrange(1 << 30))))
 
 # Who takes part, and how many of each. Whoever else changes what a registry holds belongs here.
-ACTORS = [(Pusher, 5), (Tagger, 1), (Puller, 2), (Deleter, 1), (RepositoryDeleter, 1), (Undeleter, 1), (Keeper, 1)]
+ACTORS = [
+    (Pusher, 5), (Tagger, 1), (Puller, 2), (Deleter, 1), (RepositoryDeleter, 1), (Undeleter, 1),
+    *((keeper, 1) for keeper in KEEPERS),
+]
 
 
 def test_nothing_live_is_lost_and_nothing_dead_stays(stores):
@@ -31,13 +35,17 @@ def test_nothing_live_is_lost_and_nothing_dead_stays(stores):
             world.count_collected(node)
         print(stores.name, dict(sorted(world.counts.items())))
         assert not world.failures, world.failures
-        reclaim(stores, nodes, world.kept)
+        check_kept(world)
+        reclaim(stores, nodes, world.keepers)
+        check_kept(world)
         check(world)
         assert sorted(stores.objects(nodes[0])) == published(stores, nodes[0])
         status, report = nodes[0].verify()
         assert status == 0 and report["findings"] == [], report
-        for what in ["images", "manifests deleted", "mounts", "pulls", "restored", "kept tags", "collected links", "collected blobs"]:
-            assert world.counts.get(what, 0) > 5 * MINUTES, f"too few {what} to mean anything"
+        many = ["images", "manifests deleted", "mounts", "pulls", "restored", "collected links", "collected blobs"]
+        many += [f"kept for {keeper.label}" for keeper in world.keepers]
+        for what, rate in [*((what, 5) for what in many), ("tags put back", 1), ("refused", 1), ("holds", 1), ("policies set", 1)]:
+            assert world.counts.get(what, 0) > rate * MINUTES, f"too few {what} to mean anything"
 
 
 @pytest.mark.embedded
@@ -65,7 +73,7 @@ def torture(world, threads, seconds):
         thread.join()
 
 
-def reclaim(stores, nodes, kept):
+def reclaim(stores, nodes, keepers):
     """Waits until everything that nothing refers to is gone.
 
     What was to be done minutes later, because a killed process had claimed it or somebody else had locked it, is due now.
@@ -80,8 +88,10 @@ def reclaim(stores, nodes, kept):
     def tags(repository):
         return nodes[0].request("GET", f"/v2/{repository}/tags/list").json()["tags"]
 
-    for repository in kept:
-        wait_until(lambda: len(tags(repository)) == Keeper.KEPT, f"only the last tags in {repository}", 60)
+    for keeper in keepers:
+        keeper.finish(nodes[0].request)
+    for keeper in keepers:
+        wait_until(lambda: len(tags(keeper.repository)) == keeper.LEFT, f"only the last tags in {keeper.repository}", 60)
 
     def left():
         # Again and again: what sessions received that end only now is claimed, too.
@@ -94,6 +104,11 @@ def reclaim(stores, nodes, kept):
         )]
 
     wait_until(lambda: left() == [0, 0, 0, 0], "links, blobs, keys in the trash and sessions that are gone", 90)
+
+
+def check_kept(world):
+    for keeper in world.keepers:
+        keeper.check(world.nodes[0].request, most=None)
 
 
 def published(stores, node):

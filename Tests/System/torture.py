@@ -103,7 +103,7 @@ class World:
         # (repository, digest) → when a deletion of the blob ended; (repository, None) → of all; infinite while under way
         self.disturbed = {}
         self.ends = {}  # repository → how many deletions of it have begun or ended: odd while one is under way
-        self.kept = []  # repositories with a policy
+        self.keepers = []  # those that have a repository of their own
         self.counts = {}
         self.numbers = itertools.count()
 

@@ -282,49 +282,6 @@ class Undeleter(Actor):
         return found - {image}
 
 
-class Keeper(Pusher):
-    """Pushes tags to a repository of its own, whose policy keeps the last of them: those are always there."""
-
-    KEPT = 3
-    POLICY = {
-        "version": 1,
-        "rules": [
-            {"name": "last", "keep": "last", "count": KEPT, "by": "pushed"},
-            {"name": "others", "delete": "rest"},
-        ],
-    }
-
-    def __init__(self, world, number):
-        super().__init__(world, number)
-        self.repository = f"torture/kept-{number}"
-        self.attempts = []  # the last pushes, as many as are kept: tag, image, and whether it was acknowledged
-        world.kept.append(self.repository)
-        world.set_policy(f"repository/{self.repository}", self.POLICY)
-
-    def step(self):
-        self.wait(self.random.random() * 0.5)
-        config, layers = self.random.randbytes(40), self.random.sample(self.world.pool, 2)
-        body = json.dumps(image_manifest(config, layers)).encode()
-        image = Image(self.repository, body, OCI_MANIFEST, {sha256(data): data for data in [config, *layers]})
-        for digest, data in image.blobs.items():
-            self.bring(self.repository, digest, data)
-        attempt = [f"t{next(self.world.numbers)}", image, False]
-        self.attempts = [*self.attempts, attempt][-self.KEPT:]
-        attempt[2] = self.put(image, [attempt[0]])
-        self.world.tags.pop((self.repository, attempt[0]), None)  # a rule will delete it
-        for tag, image, is_known in self.attempts:
-            if is_known:
-                self.check(tag, image)
-
-    def check(self, tag, image):
-        at = f"/v2/{self.repository}"
-        got = self.send("GET", f"{at}/manifests/{tag}")
-        blobs = [self.send("GET", f"{at}/blobs/{digest}").status for digest in image.blobs]
-        if got.status != 200 or got.body != image.body or set(blobs) != {200}:
-            raise Violation(f"{self.repository}:{tag} is one of the last {self.KEPT}: {got.status}, {blobs}")
-        self.world.count("kept tags")
-
-
 class Killer(Actor):
     """kill -9 of nodes, and of their connections to the database where that is a server."""
 
@@ -349,6 +306,8 @@ class Saboteur(Actor):
     LIES = {
         "promises end early": ["UPDATE repo_blob SET lease_until = 0", "UPDATE gc_hint SET due_at = 0"],
         "keys are condemned early": ["UPDATE object_trash SET delete_after = 0"],
+        "holds are lost": ["DELETE FROM retention_hold"],
+        "rules know no platform": ["UPDATE retention_policy SET document = replace(document, 'true', 'false')"],
         "edges are lost": ["DELETE FROM manifest_blob WHERE manifest_id = (SELECT max(id) FROM manifest)"],
     }
 
