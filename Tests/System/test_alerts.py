@@ -1,6 +1,9 @@
 """deploy/prometheus/alerts.yml asks for metrics that a server really has, and says what is to be done."""
+import json
 import re
+import subprocess
 
+import pytest
 import yaml
 
 from harness import ROOT, wait_until
@@ -41,3 +44,49 @@ def test_every_alert_says_how_bad_it_is_and_what_to_do():
 def test_every_alert_is_in_the_documentation():
     text = (ROOT / "docs/operations.md").read_text()
     assert [rule["alert"] for rule in RULES if f"`{rule['alert']}`" not in text] == []
+
+
+# What Prometheus sees each minute, and when it sends an alert: not a minute before. Of two nodes one may know less.
+LAG = 'strata_gc_lag_seconds{queue="links", instance="%s"}'
+CASES = [
+    ("StrataCollectorStopped", {"strata_gc_last_step_timestamp_seconds": "0 60 120 120x60"}, 23),
+    ("StrataCollectorStopped", {"strata_other": "0x60"}, 5),
+    ("StrataCollectorStopped", {f'strata_gc_last_step_timestamp_seconds{{instance="{n}"}}': values for n, values in
+                                [("a", "0x200"), ("b", "0+60x200")]}, None),
+    ("StrataCollectionLags", {LAG % "a": "0x9 3700x60", LAG % "b": "0x70"}, 25),
+    ("StrataCollectionLags", {LAG % "a": "0x9 3700x13 0 3700x13 0x60"}, None),
+    ("StrataCollectionLate", {LAG % "a": "0+600x120"}, 52),
+    ("StrataTrashOverdue", {"strata_gc_oldest_trash_seconds": "0+60x120"}, 76),
+    ("StrataTrashGrows", {"strata_gc_pending_bytes": "60000000000x1499 130000000000x200"}, 1560),
+    ("StrataTrashGrows", {"strata_gc_pending_bytes": "70000000000x1499 130000000000x200"}, None),
+    ("StrataTrashGrows", {"strata_gc_pending_bytes": "6x1499 13x200"}, None),
+    ("StrataCollectionFails", {"strata_gc_failures_total": "0 0+1x120"}, 62),
+    ("StrataCollectionFails", {"strata_gc_failures_total": "0x9 1x120"}, None),
+    ("StrataRetentionFails", {"strata_retention_failures_total": "0 0 1x59 2x59 3x59 4x59 5x60"}, 182),
+    ("StrataRetentionFails", {"strata_retention_failures_total": "0x9 1x400"}, None),
+]
+
+
+@pytest.mark.parametrize("alert, series, minute", CASES)
+def test_an_alert_is_sent_when_it_is_due_and_not_before(tmp_path, alert, series, minute):
+    (rule,) = (rule for rule in RULES if rule["alert"] == alert)
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "one", "rules": [rule]}]}))
+    last = max(sum(int(n) + 1 for n in re.findall(r"x(\d+)", values)) for values in series.values())
+    case = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        # Whether there is one, not what it says.
+        "promql_expr_test": [
+            {"expr": f'count(ALERTS{{alertname="{alert}", alertstate="firing"}})', "eval_time": f"{at}m", "exp_samples": samples}
+            for at, samples in ([(minute - 1, []), (minute, [{"labels": "{}", "value": 1}])] if minute else [(last - 1, [])])
+        ],
+    }
+    (tmp_path / "test.yml").write_text(json.dumps({"rule_files": ["rules.yml"], "evaluation_interval": "1m", "tests": [case]}))
+    done = subprocess.run(["promtool", "test", "rules", tmp_path / "test.yml"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_has_a_case_in_which_it_is_sent():
+    assert {rule["alert"] for rule in RULES} == {alert for alert, _, minute in CASES if minute}
+    done = subprocess.run(["promtool", "check", "rules", FILE], capture_output=True, text=True)
+    assert done.returncode == 0 and f"{len(RULES)} rules found" in done.stdout, done.stdout + done.stderr
