@@ -183,6 +183,15 @@ def test_pulls_are_written_down_when_the_server_stops(fresh):
     assert tag["deletedFrom"] == tag["pulledAt"] + 3 * 24 * 3_600_000
 
 
+def test_all_policies_are_listed_by_their_scopes(fresh):
+    server = fresh()
+    for scope in ["repository/team/app", "registry", "namespace/team", "registry"]:
+        set_policy(server, scope, {"keep": "always"})
+    strata(server, "retention", "remove", "namespace/team")
+    lines = strata(server, "retention", "list").splitlines()
+    assert [line.split(", set at ")[0] for line in lines] == ["registry: version 2", "repository/team/app: version 1"]
+
+
 def test_a_policy_that_is_wrong_is_refused_with_everything_that_is_wrong(fresh, tmp_path):
     server = fresh()
     file = tmp_path / "policy.json"

@@ -18,7 +18,7 @@ struct RetentionCommand: AsyncParsableCommand {
               strata retention preview team/app
               strata retention preview team/app --policy policy.json
             """,
-        subcommands: [Preview.self, Apply.self, History.self, Show.self, Set.self, Remove.self]
+        subcommands: [Preview.self, Apply.self, History.self, List.self, Show.self, Set.self, Remove.self]
     )
 
     struct Preview: AsyncParsableCommand {
@@ -89,6 +89,26 @@ struct RetentionCommand: AsyncParsableCommand {
                     "\(run.startedAt.shownAsTime) by \(run.cause): \(run.tags) tags, \(run.manifests) untagged "
                         + "manifests, \(run.bytes) bytes; \(run.policies.joined(separator: ", "))"
                 )
+            }
+        }
+    }
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "List the policies of all scopes.")
+
+        @OptionGroup var options: ConfigurationOptions
+
+        func run() async throws {
+            let policies = try await options.withStores { stores in
+                var all: [PolicyVersion] = []
+                while true {
+                    let page = try await stores.metadata.policies(after: all.last.map { "\($0.scope)" } ?? "", limit: 1000)
+                    if page.isEmpty { return all }
+                    all += page
+                }
+            }
+            for stored in policies {
+                print("\(stored.scope): version \(stored.version), set at \(stored.createdAt.shownAsTime)")
             }
         }
     }
