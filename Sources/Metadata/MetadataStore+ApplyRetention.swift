@@ -74,15 +74,15 @@ extension MetadataStore {
                 manifests[tag.facts.digest] = tag.manifest
                 if let subject = tag.facts.subject { manifests[subject] = tag.subject }
             }
-            for (_, id) in manifests.sorted(by: { $0.key < $1.key }) {
-                // Against pushes that name it: whoever comes later sees what is said of it here.
-                try db.run("SELECT id FROM manifest WHERE id = \(id) \(lock: .update)")
-            }
+            // Against pushes that name them: whoever comes later sees what is said of them here.
+            let there = try manifests.sorted { $0.key < $1.key }.filter { _, id in
+                try !db.run("SELECT id FROM manifest WHERE id = \(id) \(lock: .update)").isEmpty
+            }.map(\.value)
             // A policy that is set meanwhile waits: what it says holds for all that is deleted after it was answered.
             for statement in policyLock { try db.run(statement) }
             try db.checkPolicies(of: work)
             try db.checkPlaces(of: work)
-            let dropped = try unchanged.filter { try !db.mustStay($0, in: plan.repo) }
+            let dropped = try unchanged.filter { try !db.mustStay($0, beside: there, in: plan.repo) }
             for tag in dropped {
                 let rows = try db.run(
                     """
@@ -139,9 +139,13 @@ extension SQLTransaction {
         ).count == 1
     }
 
-    /// Whether a tag that follows others has one left to follow, or one that followed none has now.
-    fileprivate func mustStay(_ tag: RetentionPlan.TagPlan, in repo: Int64) throws -> Bool {
+    /// Whether a tag that follows others has one left to follow, or one that followed none has now. Where the manifest is gone
+    /// that it followed, or was pushed anew since the plan, the tag is one to be judged anew.
+    ///
+    /// - Parameter there: the manifests that are there of those that the tags name or follow, locked.
+    fileprivate func mustStay(_ tag: RetentionPlan.TagPlan, beside there: [Int64], in repo: Int64) throws -> Bool {
         guard let subject = tag.subject else { return try follows(tag, in: repo) }
+        guard there.contains(subject) else { return true }
         return try !run("SELECT 1 FROM tag WHERE manifest_id = \(subject) LIMIT 1").isEmpty
     }
 

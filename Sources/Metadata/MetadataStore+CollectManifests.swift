@@ -93,7 +93,6 @@ struct LockedManifest: Sendable {
     let id: Int64
     let repo: Int64
     let digest: Digest
-    let subject: Digest?
     let createdAt: Int64
     let keepUntil: Int64
     /// Bytes of its payload.
@@ -123,10 +122,15 @@ extension SQLTransaction {
             return Collected()
         }
         if let sentence, manifest.createdAt > sentence.since { return Collected() }
-        try adopt(manifest)
+        // An index that was pushed at the same moment did not see it, nor was seen.
+        try adopt(manifest: manifest.id, manifest.digest, in: manifest.repo)
         guard try !isNeeded(manifest) else { return Collected() }
         for statement in policyLock { try run(statement) }
-        let policies = try policies(ofRepository: manifest.repo)
+        guard let policies = try policies(ofRepository: manifest.repo) else {
+            // Should the repository be put back, its policies hold for all that it held.
+            try hint(kind, [id], dueIn: window, sentence)
+            return Collected()
+        }
         guard let (reason, due) = verdict(manifest, RetentionEvaluator(policies: policies, holds: [])) else {
             return Collected()
         }
@@ -142,9 +146,9 @@ extension SQLTransaction {
         return Collected(removed: 1, bytes: manifest.size)
     }
 
-    /// Those that hold for a repository; none where it was deleted.
-    private func policies(ofRepository id: Int64) throws -> [ScopedPolicy] {
-        guard let row = try run("SELECT name FROM repository WHERE id = \(id)").first else { return [] }
+    /// Those that hold for a repository; nil where it was deleted.
+    private func policies(ofRepository id: Int64) throws -> [ScopedPolicy]? {
+        guard let row = try run("SELECT name FROM repository WHERE id = \(id)").first else { return nil }
         return try policies(applyingTo: RepositoryName(parsing: row.text(0)))
     }
 
@@ -152,7 +156,7 @@ extension SQLTransaction {
     private func lockManifest(_ id: Int64) throws -> LockedManifest? {
         let rows = try run(
             """
-            SELECT id, repo_id, digest, subject, created_at, keep_until, length(payload) FROM manifest WHERE id = \(id)
+            SELECT id, repo_id, digest, created_at, keep_until, length(payload) FROM manifest WHERE id = \(id)
             \(lock: .updateUnlessLocked)
             """
         )
@@ -161,10 +165,9 @@ extension SQLTransaction {
                 id: $0.int(0),
                 repo: $0.int(1),
                 digest: $0.digest(2),
-                subject: $0.isNull(3) ? nil : $0.digest(3),
-                createdAt: $0.int(4),
-                keepUntil: $0.int(5),
-                size: $0.int(6)
+                createdAt: $0.int(3),
+                keepUntil: $0.int(4),
+                size: $0.int(5)
             )
         }
     }
@@ -206,28 +209,19 @@ extension SQLTransaction {
         return Set(named.map { $0.int(0) })
     }
 
-    /// Lets indexes that list a manifest without knowing its row know it. Such an index was pushed at the same moment as the
-    /// manifest, and neither transaction saw the other; both ended long before a collector may look at the manifest.
-    private func adopt(_ manifest: LockedManifest) throws {
-        try run(
-            """
-            UPDATE manifest_child SET child_id = \(manifest.id)
-            WHERE repo_id = \(manifest.repo) AND child_digest = \(manifest.digest) AND child_id IS NULL
-            """
-        )
-    }
-
     /// Whether a tag, an index, its subject or a hold keeps a manifest. Asked in later statements than its lock.
     func isNeeded(_ manifest: LockedManifest) throws -> Bool {
         if try isNamed(manifest: manifest.id) { return true }
-        if let subject = manifest.subject, try has(subject, in: manifest.repo) { return true }
+        let subjects = try run(
+            """
+            SELECT 1 FROM manifest m JOIN manifest s ON s.repo_id = m.repo_id AND s.digest = m.subject
+            WHERE m.id = \(manifest.id) AND \(word: .isNotPartOfM)
+            """
+        )
+        if !subjects.isEmpty { return true }
         return try !run(
             "SELECT 1 FROM retention_hold WHERE repo_id = \(manifest.repo) AND subject = \("\(manifest.digest)")"
         ).isEmpty
-    }
-
-    private func has(_ digest: Digest, in repo: Int64) throws -> Bool {
-        try !run("SELECT 1 FROM manifest WHERE repo_id = \(repo) AND digest = \(digest)").isEmpty
     }
 
     /// Locks the manifests that one lists and those that have it as their subject, against pushes that name them: whoever
@@ -235,12 +229,10 @@ extension SQLTransaction {
     ///
     /// - Returns: nil if somebody has one of them.
     private func lockDependents(of manifest: LockedManifest) throws -> [Int64]? {
-        let found = try run(
-            """
-            SELECT child_id FROM manifest_child WHERE parent_id = \(manifest.id) AND child_id IS NOT NULL
-            UNION SELECT id FROM manifest WHERE repo_id = \(manifest.repo) AND subject = \(manifest.digest)
-            """
+        let referrers = try run(
+            "SELECT id FROM manifest WHERE repo_id = \(manifest.repo) AND subject = \(manifest.digest)"
         ).map { $0.int(0) }
+        let found = Set(try children(of: manifest.id) + referrers)
         let locked = try inBatches(found.sorted()) {
             "SELECT id FROM manifest WHERE id IN \(list: $0) ORDER BY id \(lock: .updateUnlessLocked)"
         }.map { $0.int(0) }
@@ -261,7 +253,7 @@ extension SQLTransaction {
         // No tag has named it for a window, so what a client was told of its children was promised to it by themselves.
         try forget(manifest: manifest.id, keepingFor: window, childrenFor: 0, reason: reason)
         // What has another name is no longer this rule's to judge when it loses that one.
-        let unnamed = try dependents.filter { try !isNamed(manifest: $0) }
-        try hint(.condemned, unnamed, dueIn: 0, Sentence(reason: reason, since: now))
+        let named = try named(manifests: dependents)
+        try hint(.condemned, dependents.filter { !named.contains($0) }, dueIn: 0, Sentence(reason: reason, since: now))
     }
 }

@@ -132,7 +132,7 @@ extension SQLTransaction {
         try run(
             """
             SELECT m.id, r.name, m.keep_until, m.repo_id, s.digest, m.created_at FROM manifest m JOIN repository r ON r.id = m.repo_id
-            LEFT JOIN manifest s ON s.repo_id = m.repo_id AND s.digest = m.subject
+            LEFT JOIN manifest s ON s.repo_id = m.repo_id AND s.digest = m.subject AND \(word: .isNotPartOfM)
             WHERE m.digest = \(digest) AND m.repo_id BETWEEN \(repos.lowerBound) AND \(repos.upperBound)
             ORDER BY r.name LIMIT \(limit)
             """

@@ -126,7 +126,7 @@ extension Query {
         SELECT m.digest, y.name, a.name, m.subject, length(m.payload), m.created_at, m.keep_until,
             EXISTS (SELECT 1 FROM tag t WHERE t.manifest_id = m.id),
             EXISTS (SELECT 1 FROM manifest_child c WHERE c.child_id = m.id),
-            EXISTS (SELECT 1 FROM manifest s WHERE s.repo_id = m.repo_id AND s.digest = m.subject)
+            EXISTS (SELECT 1 FROM manifest s WHERE s.repo_id = m.repo_id AND s.digest = m.subject AND \(word: .isNotPartOfM))
         FROM manifest m JOIN media_type y ON y.id = m.media_type_id
         LEFT JOIN media_type a ON a.id = m.artifact_type_id
         WHERE m.repo_id = \(repo) AND m.digest > \(last) ORDER BY m.digest LIMIT \(Int64(limit))

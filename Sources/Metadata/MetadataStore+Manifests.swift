@@ -121,7 +121,9 @@ extension MetadataStore {
             guard let id = rows.first?.int(0) else {
                 throw RegistryError.manifestUnknown(.digest(digest), in: repository)
             }
-            // Later statements than the lock: tags that were made meanwhile go, or are held, too.
+            // Later statements than the lock: tags that were made meanwhile go, or are held, too; so are indexes that did not
+            // see it when they were pushed.
+            try db.adopt(manifest: id, digest, in: rows[0].int(1))
             try db.checkHolds(onManifest: id, in: rows[0].int(1))
             let tags = try db.run("DELETE FROM tag WHERE manifest_id = \(id) RETURNING repo_id, name, updated_at")
             try db.checkDeletion(of: tags, in: repository)

@@ -225,11 +225,15 @@ extension SQLTransaction {
             })
             """
         }
-        // Indexes that listed this manifest before it was here.
+        try adopt(manifest: id, manifest.digest, in: repo)
+    }
+
+    /// Lets indexes that listed a manifest before it was here know its row.
+    func adopt(manifest id: Int64, _ digest: Digest, in repo: Int64) throws {
         try start(
             """
             UPDATE manifest_child SET child_id = \(id)
-            WHERE repo_id = \(repo) AND child_digest = \(manifest.digest) AND child_id IS NULL
+            WHERE repo_id = \(repo) AND child_digest = \(digest) AND child_id IS NULL
             """
         )
     }

@@ -89,11 +89,18 @@ extension SQLTransaction {
         return true
     }
 
-    /// - Parameter since: what was deleted before is not put back.
+    /// Most manifests, each of which lists the next one or is its subject, that come back with one. Deeper ones come back if they
+    /// are asked for themselves.
+    private static var mostLevels: Int { 32 }
+
+    /// - Parameters:
+    ///   - since: what was deleted before is not put back.
+    ///   - level: how far this one is from the one that was asked for.
     /// - Returns: the manifest's row, locked, be it that it was there; nil if nothing is kept of it.
     fileprivate func restore(
         _ digest: Digest,
         since: Int64 = 0,
+        level: Int = 0,
         in repo: Int64,
         _ promises: Promises,
         _ restored: inout Restored
@@ -115,7 +122,9 @@ extension SQLTransaction {
         let manifest = try Manifest(decoding: row.bytes(1), declaredType: row.text(0), algorithm: digest.algorithm)
         // What went with it comes with it; not what somebody had deleted before, whose bytes may be gone.
         let since = row.int(2)
-        for child in manifest.children { _ = try restore(child.digest, since: since, in: repo, promises, &restored) }
+        for child in manifest.children where level < Self.mostLevels {
+            _ = try restore(child.digest, since: since, level: level + 1, in: repo, promises, &restored)
+        }
         try relink(manifest, in: repo, promises)
         let push = ManifestPush(manifest: manifest, tags: [], condition: .none, allowsSparseIndex: true)
         let links = try lockBlobs(of: manifest, in: repo)
@@ -135,9 +144,9 @@ extension SQLTransaction {
             WHERE repo_id = \(repo) AND subject = \(digest) AND deleted_at >= \(since)
             """
         )
-        for referrer in referrers {
+        for referrer in referrers where level < Self.mostLevels {
             do {
-                _ = try restore(referrer.digest(0), since: since, in: repo, promises, &restored)
+                _ = try restore(referrer.digest(0), since: since, level: level + 1, in: repo, promises, &restored)
             } catch let error as RegistryError where error.entries.allSatisfy({ $0.code == .manifestBlobUnknown }) {
                 // Its bytes are gone; what it is about needs it not.
             }

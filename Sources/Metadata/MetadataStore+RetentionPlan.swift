@@ -203,7 +203,8 @@ extension SQLTransaction {
             AND NOT EXISTS (SELECT 1 FROM tag t WHERE t.manifest_id = m.id)
             AND NOT EXISTS (SELECT 1 FROM manifest_child c WHERE c.child_id = m.id)
             AND (m.subject IS NULL
-                OR NOT EXISTS (SELECT 1 FROM manifest s WHERE s.repo_id = m.repo_id AND s.digest = m.subject))
+                OR NOT EXISTS (SELECT 1 FROM manifest s WHERE s.repo_id = m.repo_id AND s.digest = m.subject
+                    AND \(word: .isNotPartOfM)))
             ORDER BY m.digest
             """
         ).map {

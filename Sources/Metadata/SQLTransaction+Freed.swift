@@ -77,7 +77,7 @@ extension SQLTransaction {
         var waiting = first
         while !waiting.isEmpty {
             let ids = waiting.sorted()
-            let kept = try kept(ids, dropped, gone.merging(before) { $1 }, in: repo)
+            let kept = try kept(ids, dropped) { gone[$0] != nil || before[$0] != nil }
             let rows = try inBatches(ids) { "SELECT id, digest, length(payload) FROM manifest WHERE id IN \(list: $0)" }
             let going = rows.filter { !kept.contains($0.int(0)) && !held.contains("\($0.digest(1))") }
             for row in going { gone[row.int(0)] = row.int(2) }
@@ -87,7 +87,8 @@ extension SQLTransaction {
             let referrers = try inBatches(going.map { $0.digest(1) }) {
                 "SELECT id FROM manifest WHERE repo_id = \(repo) AND subject IN \(list: $0)"
             }
-            waiting = Set((children + referrers).map { $0.int(0) }).subtracting(gone.keys).subtracting(before.keys)
+            let others = (children + referrers).map { $0.int(0) }
+            waiting = Set(others.filter { gone[$0] == nil && before[$0] == nil })
         }
         return gone
     }
@@ -96,21 +97,20 @@ extension SQLTransaction {
     private func kept(
         _ ids: [Int64],
         _ dropped: [Int64: Int64],
-        _ gone: [Int64: Int64],
-        in repo: Int64
+        unless isGone: (Int64) -> Bool
     ) throws -> Set<Int64> {
         let tags = try inBatches(ids) {
             "SELECT manifest_id, count(*) FROM tag WHERE manifest_id IN \(list: $0) GROUP BY manifest_id"
         }.filter { $0.int(1) > dropped[$0.int(0)] ?? 0 }
         let parents = try inBatches(ids) {
             "SELECT child_id, parent_id FROM manifest_child WHERE child_id IN \(list: $0)"
-        }.filter { gone[$0.int(1)] == nil }
+        }.filter { !isGone($0.int(1)) }
         let subjects = try inBatches(ids) {
             """
             SELECT m.id, s.id FROM manifest m JOIN manifest s ON s.repo_id = m.repo_id AND s.digest = m.subject
-            WHERE m.id IN \(list: $0)
+            WHERE m.id IN \(list: $0) AND \(word: .isNotPartOfM)
             """
-        }.filter { gone[$0.int(1)] == nil }
+        }.filter { !isGone($0.int(1)) }
         return Set((tags + parents + subjects).map { $0.int(0) })
     }
 }

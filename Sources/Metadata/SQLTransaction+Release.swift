@@ -46,11 +46,36 @@ extension SQLTransaction {
 
     /// A tag or an index let go of a manifest, or nothing names it yet: it stays for the window, then a collector looks.
     func release(manifest id: Int64, keepingFor window: Int64) throws {
-        try start("UPDATE manifest SET keep_until = \(now + window) WHERE id = \(id) AND keep_until < \(now + window)")
-        try hint(.manifest, [id], dueIn: window)
+        try release(locked: [id], keepingFor: window)
     }
 
-    /// A manifest lets go of those that are about it: they stay for the window, then a collector looks.
+    private func release(manifests ids: [Int64], keepingFor window: Int64) throws {
+        let locked = try inBatches(ids) {
+            "SELECT id FROM manifest WHERE id IN \(list: $0) ORDER BY id \(lock: .noKeyUpdate)"
+        }
+        try release(locked: locked.map { $0.int(0) }, keepingFor: window)
+    }
+
+    private func release(locked ids: [Int64], keepingFor window: Int64) throws {
+        try startInBatches(ids) {
+            "UPDATE manifest SET keep_until = \(now + window) WHERE id IN \(list: $0) AND keep_until < \(now + window)"
+        }
+        try hint(.manifest, ids, dueIn: window)
+    }
+
+    /// The manifests that an index lists, in the order of their ids: also one that was pushed at the same moment as the index,
+    /// which then does not know its row.
+    func children(of id: Int64) throws -> [Int64] {
+        try run(
+            """
+            SELECT DISTINCT m.id FROM manifest_child c JOIN manifest m ON m.repo_id = c.repo_id AND m.digest = c.child_digest
+            WHERE c.parent_id = \(id) ORDER BY m.id
+            """
+        ).map { $0.int(0) }
+    }
+
+    /// A client lets go of a manifest and so of those that are about it: they stay for the window, then a collector looks. What
+    /// rules said of them, before the manifest came perhaps, holds no more.
     func release(referrersOf id: Int64, keepingFor window: Int64) throws {
         let referrers = try run(
             """
@@ -58,12 +83,8 @@ extension SQLTransaction {
             WHERE m.id = \(id) ORDER BY a.id \(lock: .noKeyUpdate, of: "a")
             """
         ).map { $0.int(0) }
-        try inBatches(referrers) {
-            """
-            UPDATE manifest SET keep_until = \(now + window) WHERE id IN \(list: $0) AND keep_until < \(now + window)
-            """
-        }
-        try hint(.manifest, referrers, dueIn: window)
+        try release(locked: referrers, keepingFor: window)
+        try revive(referrers)
     }
 
     /// A manifest lets go of its blobs and children, each kept for its time, with a hint for each.
@@ -81,11 +102,15 @@ extension SQLTransaction {
             """
         }
         try hint(.link, links, dueIn: window)
-        let children = try run(
-            "SELECT DISTINCT child_id FROM manifest_child WHERE parent_id = \(id) AND child_id IS NOT NULL ORDER BY child_id"
-        )
-        for child in children { try release(manifest: child.int(0), keepingFor: childrenFor) }
+        try release(manifests: children(of: id), keepingFor: childrenFor)
         try start("DELETE FROM manifest_blob WHERE manifest_id = \(id)")
         try start("DELETE FROM manifest_child WHERE parent_id = \(id)")
     }
+}
+
+extension StaticString {
+    /// For a manifest `m` with a subject. A subject keeps what is about it, but not an index that lists the subject: these
+    /// two would keep each other for ever.
+    static let isNotPartOfM: StaticString =
+        "NOT EXISTS (SELECT 1 FROM manifest_child p WHERE p.parent_id = m.id AND p.child_digest = m.subject)"
 }

@@ -55,6 +55,70 @@ struct CondemnedTests {
         }
     }
 
+    @Test("stays if it had a name that a client took away", arguments: Engine.available)
+    func namedMeanwhile(_ engine: Engine) async throws {
+        try await Images.with(engine) { images in
+            let image = try await images.image(["layer"], nil, in: RepositoryName(parsing: "other"))
+            let signature = try await images.image(["signature"], "s", subject: image.digest, in: repository)
+            _ = try await images.image(["new"], "v1", in: repository)
+            _ = try await apply(Images.keepNewest + #",{"delete":"untagged","days":1}"#, images)
+            #expect(try await images.tags(of: repository) == ["v1"])
+            // What it is about comes, and keeps it, and goes again before a collector looks.
+            _ = try await images.image(["layer"], nil, in: repository)
+            try await images.store.deleteManifest(image.digest, in: repository)
+            try await images.collect()
+            #expect(try await images.plan(of: repository).untagged.map(\.facts.digest) == [signature.digest])
+        }
+    }
+
+    @Test("stays as its policies say if its repository is deleted and put back", arguments: Engine.available)
+    func homeless(_ engine: Engine) async throws {
+        try await Images.with(engine, window: .seconds(3600)) { images in
+            let old = try await images.image(["old"], "v1", in: repository)
+            _ = try await images.image(["new"], "v2", in: repository)
+            _ = try await apply(Images.keepNewest, images)
+            try await images.setRules(Self.keepUntagged)
+            func laterOn() async throws {
+                try await images.database.write {
+                    try $0.run("UPDATE manifest SET keep_until = 0")
+                    try $0.run("UPDATE gc_hint SET due_at = 0 WHERE kind = 4")
+                }
+            }
+            _ = try await images.store.deleteRepository(repository)
+            try await laterOn()
+            #expect(try await images.store.collectCondemnedManifest() == Collected(hints: 1))
+            try await images.store.restoreRepository(repository)
+            try await laterOn()
+            #expect(try await images.store.collectCondemnedManifest() == Collected(hints: 1))
+            #expect(try await images.plan(of: repository).untagged.map(\.facts.digest) == [old.digest])
+        }
+    }
+
+    @Test("goes although it is about what it lists", arguments: Engine.available)
+    func circle(_ engine: Engine) async throws {
+        try await Images.with(engine) { images in
+            let child = try await images.image(["layer"], nil, in: repository)
+            _ = try await images.index([child], "v1", subject: child.digest, in: repository)
+            _ = try await images.image(["new"], "v2", in: repository)
+            #expect(try await apply(Images.keepNewest, images).freed.manifests == 2)
+            try await images.collect()
+            #expect(try await images.count("manifest") == 1)
+        }
+    }
+
+    @Test("goes with an index that did not see it, since both were pushed at once", arguments: Engine.available)
+    func unseen(_ engine: Engine) async throws {
+        try await Images.with(engine) { images in
+            let child = try await images.image(["layer"], nil, in: repository)
+            _ = try await images.index([child], "v1", in: repository)
+            _ = try await images.image(["new"], "v2", in: repository)
+            try await images.database.write { try $0.run("UPDATE manifest_child SET child_id = NULL") }
+            _ = try await apply(Images.keepNewest, images)
+            try await images.collect()
+            #expect(try await images.count("manifest") == 1)
+        }
+    }
+
     @Test("is not in a plan any more", arguments: Engine.available)
     func planned(_ engine: Engine) async throws {
         try await Images.with(engine, window: .seconds(3600)) { images in

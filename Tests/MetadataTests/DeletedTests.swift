@@ -94,4 +94,19 @@ struct DeletedTests {
             #expect(restored.tags == [tag] && restored.manifests == [image.digest])
         }
     }
+
+    @Test("comes back to a depth of 32, and the rest when it is asked for", arguments: Engine.available)
+    func chain(_ engine: Engine) async throws {
+        try await Images.with(engine, window: .seconds(3600)) { images in
+            var chain = [try await images.image(["layer"], nil, in: repository)]
+            for _ in 0..<40 {
+                chain.append(try await images.image(["layer"], nil, subject: chain.last?.digest, in: repository))
+            }
+            for manifest in chain { try await images.store.deleteManifest(manifest.digest, in: repository) }
+            let first = try await images.store.restore(.digest(chain[0].digest), in: repository)
+            #expect(first.manifests == chain.prefix(33).map(\.digest))
+            let rest = try await images.store.restore(.digest(chain[33].digest), in: repository)
+            #expect(rest.manifests == chain.dropFirst(33).map(\.digest))
+        }
+    }
 }

@@ -67,13 +67,19 @@ struct Images: Sendable {
         return manifest
     }
 
-    func index(_ children: [Manifest], _ tag: String?, in repository: RepositoryName) async throws -> Manifest {
+    func index(
+        _ children: [Manifest],
+        _ tag: String?,
+        subject: Digest? = nil,
+        in repository: RepositoryName
+    ) async throws -> Manifest {
         let list = children.map {
             #"{"mediaType":"\#($0.mediaType)","digest":"\#($0.digest)","size":\#($0.bytes.count)}"#
         }
+        let about = subject.map { #","subject":{"mediaType":"text/plain","digest":"\#($0)","size":1}"# } ?? ""
         let json = #"""
             {"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json",
-            "manifests":[\#(list.joined(separator: ","))]}
+            "manifests":[\#(list.joined(separator: ","))]\#(about)}
             """#
         let manifest = try Manifest(decoding: Array(json.utf8), declaredType: nil, algorithm: .sha256)
         try await push(manifest, tag, in: repository)

@@ -68,6 +68,23 @@ struct RetentionRunTests {
         }
     }
 
+    @Test("lets a signature be whose image was deleted, or pushed anew, after the plan", arguments: Engine.available)
+    func signatureOfAnother(_ engine: Engine) async throws {
+        try await Images.with(engine, window: .seconds(3600)) { images in
+            let image = try await images.image(["layer"], "v1", in: repository)
+            let signature = "\(image.digest)".replacing(":", with: "-") + ".sig"
+            _ = try await images.image(["signature"], signature, in: repository)
+            try await images.setRules(Images.deleteAll)
+            let plan = try await images.plan(of: repository)
+            #expect(plan.tags.map(\.verdict.decision) == [.delete, .delete])
+            try await images.store.deleteManifest(image.digest, in: repository)
+            #expect(try await images.store.apply(plan, cause: "schedule").tags == 0)
+            try await images.push(image, "v1", in: repository)
+            #expect(try await images.store.apply(plan, cause: "schedule").tags == 0)
+            #expect(Set(try await images.tags(of: repository)) == [signature, "v1"])
+        }
+    }
+
     @Test("lets a signature be whose image came after the plan was made", arguments: Engine.available)
     func signatureBeforeImage(_ engine: Engine) async throws {
         try await Images.with(engine) { images in
