@@ -41,7 +41,10 @@ package struct CollectorMetrics: Sendable {
             "strata_gc_share_percent",
             help: "How much of the time the collector of this process works while there is something to do."
         )
-        pendingObjects = metrics.gauge("strata_gc_pending_objects", help: "Objects that wait to be deleted.")
+        pendingObjects = metrics.gauge(
+            "strata_gc_pending_objects",
+            help: "Objects of deleted blobs that wait to be deleted."
+        )
         pendingBytes = metrics.gauge("strata_gc_pending_bytes", help: "Their bytes, as far as those are known.")
         oldest = metrics.gauge(
             "strata_gc_oldest_trash_seconds",

@@ -192,10 +192,13 @@ package struct RetentionMetrics: Sendable {
             "strata_retention_failures_total",
             help: "Repositories or rounds that the retention policies could not be applied to."
         )
-        tags = metrics.counter("strata_retention_tags_total", help: "Tags that a retention policy deleted.")
+        tags = metrics.counter(
+            "strata_retention_tags_total",
+            help: "Tags that the rounds of the retention policies deleted."
+        )
         manifests = metrics.counter(
             "strata_retention_manifests_total",
-            help: "Untagged manifests that a retention policy let go of."
+            help: "Untagged manifests that the rounds of the retention policies let go of."
         )
     }
 

@@ -37,10 +37,15 @@ extension MetadataStore {
         }
     }
 
-    /// Sums up the trash, all of which is read for it: that takes its time where much is to be deleted.
+    /// Sums up what the collector gave to the trash, all of which is read for it: that takes its time where much is to be deleted.
+    /// Other keys there are those of uploads that are under way or were broken off.
     package func countTrash(in status: inout CollectionStatus) async throws {
         (status.pendingObjects, status.pendingBytes) = try await database.snapshot { db in
-            let row = try db.run("SELECT count(*), CAST(coalesce(sum(size), 0) AS BIGINT) FROM object_trash").first
+            let row = try db.run(
+                """
+                SELECT count(*), CAST(coalesce(sum(size), 0) AS BIGINT) FROM object_trash WHERE digest IS NOT NULL
+                """
+            ).first
             return (row?.int(0) ?? 0, row?.int(1) ?? 0)
         }
     }

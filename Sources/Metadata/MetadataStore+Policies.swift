@@ -53,7 +53,7 @@ extension MetadataStore {
         }
     }
 
-    /// Sets or, with nil, removes a scope's policy. Old versions stay.
+    /// Sets or, with nil, removes a scope's policy. Old versions stay; the one that holds is none anew.
     ///
     /// - Parameter expected: the version that holds now, 0 for none; nil if that does not matter.
     /// - Throws: ``RegistryError`` `.preconditionFailed` if another one holds.
@@ -65,7 +65,8 @@ extension MetadataStore {
         try await database.write { db in
             let last = try db.run(
                 """
-                SELECT version, document FROM retention_policy WHERE scope = \("\(scope)") ORDER BY version DESC LIMIT 1
+                SELECT version, document, created_at FROM retention_policy WHERE scope = \("\(scope)")
+                ORDER BY version DESC LIMIT 1
                 """
             ).first
             let version = Int(last?.int(0) ?? 0)
@@ -78,6 +79,9 @@ extension MetadataStore {
                         : "The policy of \(scope) has the version \(current) by now; nothing was changed.",
                     detail: ["version": "\(current)"]
                 )
+            }
+            if let last, let policy, last.optionalText(1) == policy.canonical {
+                return PolicyVersion(scope: scope, version: version, createdAt: last.int(2), policy: policy)
             }
             let next = PolicyVersion(scope: scope, version: version + 1, createdAt: db.now, policy: policy)
             try db.run(
@@ -145,7 +149,7 @@ extension RegistryError {
     static func immutable(_ tag: Tag, by rule: String, _ change: String) -> RegistryError {
         RegistryError(
             .denied,
-            "The tag \(tag) cannot be \(change): \(rule). Push under another tag, or change the policy.",
+            "The tag \(tag) cannot be \(change): \(rule). Use another tag, or change the policy.",
             detail: ["tag": tag.text, "rule": rule]
         )
     }

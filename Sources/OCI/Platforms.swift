@@ -1,6 +1,7 @@
 import Foundation
 
-/// What an image runs on, as `os/architecture` or `os/architecture/variant`.
+/// What an image runs on, as `os/architecture` or `os/architecture/variant`; for Windows, whose images run on one build of it
+/// only, with that in the end, as `windows/amd64/10.0.20348`.
 /// Source: [image-spec, Image Index](https://github.com/opencontainers/image-spec/blob/main/image-index.md) and
 /// [Configuration](https://github.com/opencontainers/image-spec/blob/main/config.md).
 package enum Platforms: Hashable, Sendable {
@@ -23,11 +24,18 @@ package enum Platforms: Hashable, Sendable {
         let os: String?
         let architecture: String?
         let variant: String?
+        let osVersion: String?
+
+        private enum CodingKeys: String, CodingKey {
+            case os, architecture, variant
+            case osVersion = "os.version"
+        }
 
         /// Attestations are listed with a platform that is none.
         var text: String? {
             guard let os, let architecture, os != "unknown", !os.isEmpty, !architecture.isEmpty else { return nil }
-            return [os, architecture, variant].compactMap(\.self).joined(separator: "/")
+            let build = os == "windows" ? osVersion?.split(separator: ".").prefix(3).joined(separator: ".") : nil
+            return [os, architecture, variant, build].compactMap(\.self).joined(separator: "/")
         }
     }
 

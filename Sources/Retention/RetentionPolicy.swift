@@ -22,16 +22,33 @@ package struct RetentionPolicy: Hashable, Sendable {
     package init(decoding document: some Sequence<UInt8>) throws {
         let text = Array(document.prefix(Self.maximumSize + 1))
         guard text.count <= Self.maximumSize else { throw RetentionPolicyError("", Self.sizeProblem) }
-        let value: JSONValue
+        self = try Self(try Self.parse(text))
+    }
+
+    /// - Parameter key: where the policy stands in an object.
+    /// - Throws: ``RetentionPolicyError`` with everything that is wrong.
+    package init?(of key: String, in document: [UInt8]) throws {
+        guard case .object(let members) = try Self.parse(document), let value = members[key], value != .null else {
+            return nil
+        }
+        self = try Self(value)
+    }
+
+    private static func parse(_ text: [UInt8]) throws -> JSONValue {
         do {
-            value = try JSONValue(parsing: text)
+            return try JSONValue(parsing: text)
         } catch {
             throw RetentionPolicyError("", error.description)
         }
+    }
+
+    private init(_ value: JSONValue) throws {
         var reader = RetentionPolicyReader()
         let policy = reader.policy(value)
         guard let policy, reader.problems.isEmpty else { throw RetentionPolicyError(problems: reader.problems) }
-        guard policy.canonical.utf8.count <= Self.maximumSize else { throw RetentionPolicyError("", Self.sizeProblem) }
+        guard policy.canonical.utf8.count <= Self.maximumSize else {
+            throw RetentionPolicyError("", Self.sizeProblem + " It is kept with a space after each ':' and ','.")
+        }
         self = policy
     }
 

@@ -67,6 +67,8 @@ struct Rules {
     fileprivate var tags: [Place: KnownTag] = [:]
     /// Since when the manifests that are there and have no name had none.
     fileprivate var unnamed: [Witness.Thing: Int64] = [:]
+    /// The same by row, of all there ever were.
+    fileprivate var unnamedSince: [Int64: Int64] = [:]
     /// Manifests that a rule took the last name from: they go without another rule, unless they are named again.
     fileprivate var condemned: Set<Witness.Thing> = []
     /// The deletions by rules that were judged.
@@ -240,8 +242,11 @@ extension Witness {
                 digest: row.digest(1)
             )
             if row.int(2) == 0 {
-                unnamed[thing] = rules.unnamed[thing] ?? scheduler.now
+                // Also while its repository was deleted, before that was put back.
+                let since = rules.unnamedSince[row.int(3)] ?? scheduler.now
+                (unnamed[thing], rules.unnamedSince[row.int(3)]) = (since, since)
             } else {
+                rules.unnamedSince[row.int(3)] = nil
                 rules.condemned.remove(thing)
             }
         }
@@ -313,7 +318,7 @@ extension Query {
     fileprivate static let manifests: Query = """
         SELECT r.name, m.digest, EXISTS (SELECT 1 FROM tag t WHERE t.manifest_id = m.id)
             OR EXISTS (SELECT 1 FROM manifest_child c WHERE c.child_id = m.id)
-            OR EXISTS (SELECT 1 FROM manifest s WHERE s.repo_id = m.repo_id AND s.digest = m.subject)
+            OR EXISTS (SELECT 1 FROM manifest s WHERE s.repo_id = m.repo_id AND s.digest = m.subject), m.id
         FROM manifest m JOIN repository r ON r.id = m.repo_id
         """
     fileprivate static let tags: Query = """

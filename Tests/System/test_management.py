@@ -144,6 +144,8 @@ def test_a_deletion_can_depend_on_what_is_deleted(server, api, repository):
     digest, _ = server.push_image(repository, "v1")
     path = f"{API}/repositories/{repository}/-/tags/v1"
     assert api("DELETE", path, **{"If-Match": f'"{sha256(b"other")}"'}).status == 412
+    for empty in ("If-Match", "If-None-Match"):
+        assert api("DELETE", path, **{empty: ""}).codes == ["REQUEST_INVALID"]
     assert api("DELETE", path, **{"If-Match": f'"{digest}"'}).status == 200
 
 
@@ -244,8 +246,9 @@ def test_there_is_nothing_at_other_paths(server, path):
         (b'{"reference":"v1","force":true}', "no field 'force'"),
         (b'{"reference":5}', "wrong kind"),
         (b"[]", "must be a JSON object"),
-        (b"{", "not valid JSON"),
-        (b"", "not valid JSON"),
+        (b"{", "line 1, column 2"),
+        (b"", "is not JSON"),
+        (b'{"reference":"v1","reference":"v2"}', "reference"),
         (b'{"reference":"not a tag"}', "not a tag"),
         (b'{"reference":"sha256:1"}', "not a digest"),
     ],

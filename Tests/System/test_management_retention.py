@@ -100,6 +100,38 @@ def test_a_policy_is_told_everything_that_is_wrong_with_it(server, api, reposito
     assert twice.status == 400 and "version" in twice.json()["errors"][0]["message"]
 
 
+ODD = [b'{"version":1.0}', b'{"version":1,"version":1}', b'{"version":1},', b'\xef\xbb\xbf{"version":1}',
+       b'{"version":1,"rules":[{"delete":"old","days":1e2}]}', b'{"version":1,"rules":[{"keep":"always","name":"\\ud800"}]}']
+
+
+@pytest.mark.parametrize("document", ODD)
+def test_what_cannot_be_set_cannot_be_tried(server, repository, document):
+    server.push_image(repository, "v1")
+    refused = server.request("PUT", policy_path(f"repository/{repository}"), document, JSON)
+    tried = b'{"policy":' + document + b"}"
+    answer = server.request("POST", f"{API}/repositories/{repository}/-/retention/preview", tried, JSON)
+    assert (refused.status, answer.status) == (400, 400) and answer.codes == ["REQUEST_INVALID"], answer
+
+
+def test_the_largest_policy_can_be_tried(server, api, repository):
+    server.push_image(repository, "v1")
+    rule = {"keep": "always", "tags": ["t" * 128] * 100}
+    policy = {"version": 1, "rules": [rule] * 4}
+    while len(json.dumps(policy)) < 64_000:
+        policy["rules"].append({"keep": "always", "tags": ["t" * 128]})
+    assert api("PUT", policy_path(f"repository/{repository}"), policy).status == 200
+    assert api("POST", f"{API}/repositories/{repository}/-/retention/preview", {"policy": policy}).status == 200
+
+
+def test_the_same_policy_again_is_no_new_version(api, repository):
+    path = policy_path(f"repository/{repository}")
+    first = api("PUT", path, KEEP_ALL)
+    again = api("PUT", path, KEEP_ALL)
+    assert again.status == 200 and again.json() == first.json() and again.headers["etag"] == '"1"'
+    assert api("DELETE", path).status == 204
+    assert api("PUT", path, KEEP_ALL).headers["etag"] == '"3"'
+
+
 # -- What they would do, and what they did
 
 
@@ -114,6 +146,8 @@ def test_a_preview_says_what_would_go_and_changes_nothing(server, api, repositor
         "v0": "delete", "v1": "delete", "v2": "delete", "v3": "keep",
     }
     assert page["policies"] == [f"repository/{repository}@0"]
+    first = api("POST", f"{API}/repositories/{repository}/-/retention/preview?n=1", {"policy": KEEP_ONE})
+    assert first.headers["link"] == f'<{first.json()["next"]}>; rel="next"'
     gone = sum(len(f"{repository} {number}".encode()) * 10_000 + len(b'{"n":0}') for number in range(3))
     manifests = [server.request("GET", f"/v2/{repository}/manifests/v{n}").body for n in range(3)]
     assert page["freed"] == {"manifests": 3, "blobs": 6, "bytes": gone + sum(map(len, manifests))}

@@ -73,6 +73,8 @@ def test_a_preview_can_try_a_policy_that_is_not_set(fresh, tmp_path):
     file.write_text(json.dumps({"version": 1, "rules": list(KEEP_TWO)}))
     plan = json.loads(strata(server, "retention", "preview", "team/app", "--policy", str(file), "--json"))
     assert [t["decision"] for t in plan["tags"]] == ["delete", "keep", "keep"]
+    wider = strata(server, "retention", "preview", "team/app", "--policy", str(file), "--scope", "namespace/team", "--json")
+    assert json.loads(wider)["policies"] == ["namespace/team@0"]
     text = strata(server, "retention", "preview", "team/app", "--policy", str(file))
     assert "v0: delete, by repository/team/app: delete rest" in text and "1 of 3 tags" in text
 
@@ -185,8 +187,8 @@ def test_pulls_are_written_down_when_the_server_stops(fresh):
 
 def test_all_policies_are_listed_by_their_scopes(fresh):
     server = fresh()
-    for scope in ["repository/team/app", "registry", "namespace/team", "registry"]:
-        set_policy(server, scope, {"keep": "always"})
+    for number, scope in enumerate(["repository/team/app", "registry", "namespace/team", "registry"]):
+        set_policy(server, scope, {"keep": "always", "name": f"rule {number}"})
     strata(server, "retention", "remove", "namespace/team")
     lines = strata(server, "retention", "list").splitlines()
     assert [line.split(", set at ")[0] for line in lines] == ["registry: version 2", "repository/team/app: version 1"]

@@ -2,6 +2,7 @@ import FoundationEssentials
 import HTTPSyntax
 import NIOCore
 import OCI
+import Retention
 
 /// What a request of the management API may send. A field that it does not know is refused: a client that asks for
 /// something must not believe that it got it.
@@ -12,7 +13,18 @@ protocol JSONBody: Decodable {
 extension ManagementCall {
     /// - Throws: ``RegistryError`` `.mediaTypeUnsupported`, `.bodyTooLarge`, `.requestInvalid`.
     func body<Body: JSONBody>(_ type: Body.Type) async throws -> Body {
-        try Self.decode(Body.self, from: Data(try await bytes()))
+        try body(Body.self, in: try await bytes())
+    }
+
+    /// - Parameter bytes: of the body.
+    /// - Throws: ``RegistryError`` `.requestInvalid`.
+    func body<Body: JSONBody>(_ type: Body.Type, in bytes: [UInt8]) throws -> Body {
+        do {
+            try JSONText.check(bytes)
+        } catch {
+            throw RegistryError(.requestInvalid, "\(error)")
+        }
+        return try Self.decode(Body.self, from: Data(bytes))
     }
 
     /// The body as it was sent, which says that it is JSON.

@@ -24,7 +24,7 @@ extension ManagementResponder {
     func releaseHold(_ call: ManagementCall) async throws -> HTTPResponse {
         let grant = try await call.grant(Administer.self)
         guard let id = ByteRange.number(call["id"]) else {
-            throw RegistryError(.notFound, "The id of a hold is a number.")
+            throw RegistryError(.notFound, "The id of a hold is a number of at most 18 digits.")
         }
         try await registry.releaseHold(id, with: grant)
         return HTTPResponse(.noContent)

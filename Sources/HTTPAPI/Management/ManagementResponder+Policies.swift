@@ -93,19 +93,24 @@ extension RetentionScope {
 extension RetentionPolicy {
     /// - Throws: ``RegistryError`` `.requestInvalid` with everything that is wrong.
     init(requested document: some Sequence<UInt8>) throws {
-        do {
-            try self.init(decoding: document)
-        } catch let error as RetentionPolicyError {
-            throw RegistryError(
-                error.problems.map {
-                    .init(.requestInvalid, "\($0)", detail: $0.path.isEmpty ? [:] : ["path": $0.path])
-                }
-            )
+        do { try self.init(decoding: document) } catch let error as RetentionPolicyError { throw RegistryError(error) }
+    }
+
+    /// - Throws: ``RegistryError`` `.requestInvalid` with everything that is wrong.
+    init?(requested key: String, in document: [UInt8]) throws {
+        do { try self.init(of: key, in: document) } catch let error as RetentionPolicyError {
+            throw RegistryError(error)
         }
     }
 }
 
 extension RegistryError {
+    fileprivate init(_ error: RetentionPolicyError) {
+        self.init(
+            error.problems.map { .init(.requestInvalid, "\($0)", detail: $0.path.isEmpty ? [:] : ["path": $0.path]) }
+        )
+    }
+
     fileprivate static func noPolicy(of scope: RetentionScope) -> RegistryError {
         RegistryError(.notFound, "There is no policy of \(scope).", detail: ["scope": "\(scope)"])
     }

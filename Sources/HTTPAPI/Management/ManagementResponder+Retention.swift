@@ -12,21 +12,21 @@ extension ManagementResponder {
     func previewRetention(_ call: ManagementCall) async throws -> HTTPResponse {
         let grant = try await call.grant(Administer.self)
         let limit = try call.limit()
-        let trial = try await call.body(Trial.self).policy(in: grant.repository)
+        let bytes = try await call.bytes()
+        let trial = try call.body(Trial.self, in: bytes).policy(in: grant.repository, bytes)
         let plan = try await registry.retentionPlan(trying: trial, with: grant)
         let (tags, untagged) = plan.page(after: call.last, limit: limit + 1)
         let page = Page(tags.map { PreviewItem.tag($0) } + untagged.map { .untagged($0) }, limit: limit)
-        return HTTPResponse(
-            .ok,
-            json: PreviewAnswer(
-                repository: plan.repository.text,
-                madeAt: plan.madeAt,
-                policies: plan.policies.map(\.identity),
-                freed: plan.freed,
-                items: page.items,
-                next: call.next(page, limit: limit, key: \.key)
-            )
+        let next = call.next(page, limit: limit, key: \.key)
+        let answer = PreviewAnswer(
+            repository: plan.repository.text,
+            madeAt: plan.madeAt,
+            policies: plan.policies.map(\.identity),
+            freed: plan.freed,
+            items: page.items,
+            next: next
         )
+        return HTTPResponse(.ok, call.link(next), text: JSON.text(answer), type: "application/json")
     }
 
     func applyRetention(_ call: ManagementCall) async throws -> HTTPResponse {
@@ -51,16 +51,17 @@ private struct Nothing: JSONBody {
 
 /// A policy to try in the place of the one that its scope has.
 private struct Trial: JSONBody {
-    let policy: JSONValue?
-    let scope: String?
+    private let policy: JSONValue?
+    private let scope: String?
 
     enum CodingKeys: CodingKey, CaseIterable { case policy, scope }
 
     /// Nil if none is to be tried.
     ///
+    /// - Parameter body: what this was read from. A policy is read from the very text, as when it is set.
     /// - Throws: ``RegistryError`` `.requestInvalid`.
-    func policy(in repository: RepositoryName) throws -> ScopedPolicy? {
-        guard let policy else {
+    func policy(in repository: RepositoryName, _ body: [UInt8]) throws -> ScopedPolicy? {
+        guard let policy = try RetentionPolicy(requested: "policy", in: body) else {
             guard scope == nil else { throw RegistryError(.requestInvalid, "A scope is that of a policy; send both.") }
             return nil
         }
@@ -68,8 +69,7 @@ private struct Trial: JSONBody {
         guard RetentionScope.applying(to: repository).contains(scope) else {
             throw RegistryError(.requestInvalid, "A policy of \(scope) does not hold in \(repository).")
         }
-        let policyItself = try RetentionPolicy(requested: JSON.text(policy).utf8)
-        return ScopedPolicy(scope: scope, version: 0, policy: policyItself)
+        return ScopedPolicy(scope: scope, version: 0, policy: policy)
     }
 }
 

@@ -61,8 +61,8 @@ struct ManagementCall {
     static let maximumPage = 1000
     /// Items of a page whose size the client leaves to us.
     static let usualPage = 100
-    /// Most bytes of a body.
-    static let maximumBody = 64 * 1024
+    /// Most bytes of a body: the largest policy, and what stands around it.
+    static let maximumBody = 65 * 1024
 
     func grant<Action: RepositoryAction>(_ action: Action.Type) async throws -> Grant<Action> {
         try await authorizer.grant(action, on: try RepositoryName(requested: self["name"]), to: .anonymous)
@@ -117,9 +117,15 @@ struct ManagementCall {
         key: (Item) -> String
     ) -> HTTPResponse {
         let next = next(page, limit: limit, key: key)
-        let link = next.map { ["Link": "<\($0)>; rel=\"next\""] as HTTPHeaders } ?? [:]
-        return HTTPResponse(.ok, link, text: JSON.text(PageBody(items: items, next: next)), type: "application/json")
+        return HTTPResponse(
+            .ok,
+            link(next),
+            text: JSON.text(PageBody(items: items, next: next)),
+            type: "application/json"
+        )
     }
+
+    func link(_ next: String?) -> HTTPHeaders { next.map { ["Link": "<\($0)>; rel=\"next\""] } ?? [:] }
 
     /// The path and query of the page after this one; nil if it is the last.
     func next<Item>(_ page: Page<Item>, limit: Int, key: (Item) -> String) -> String? {

@@ -17,8 +17,8 @@ enum EntityTag {
     ///
     /// - Throws: ``RegistryError`` `.requestInvalid` for a condition that we cannot hold.
     static func condition(_ headers: HTTPHeaders) throws -> TagCondition {
-        let absent = list(headers["If-None-Match"])
-        let present = list(headers["If-Match"])
+        let absent = try condition("If-None-Match", headers)
+        let present = try condition("If-Match", headers)
         guard absent.isEmpty || present.isEmpty else {
             throw RegistryError(.requestInvalid, "Send If-Match or If-None-Match, not both.")
         }
@@ -34,6 +34,16 @@ enum EntityTag {
         if present.isEmpty { return .none }
         // What is no digest of ours matches nothing, but still is a condition.
         return present.contains("*") ? .names([]) : .names(try present.map { try digest($0) })
+    }
+
+    /// - Throws: ``RegistryError`` `.requestInvalid` where the header is there without a value: what was meant to be written only
+    ///   under a condition, by a script whose variable is empty perhaps, is not written without one.
+    private static func condition(_ header: String, _ headers: HTTPHeaders) throws -> [String] {
+        let values = list(headers[header])
+        guard !values.isEmpty || !headers.contains(name: header) else {
+            throw RegistryError(.requestInvalid, "\(header) is empty; leave it out, or send an entity tag.")
+        }
+        return values
     }
 
     private static func digest(_ tag: String) throws -> Digest {

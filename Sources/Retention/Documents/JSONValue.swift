@@ -32,6 +32,12 @@ struct JSONSyntaxError: Error, Hashable, CustomStringConvertible {
     var description: String { "The document is not JSON: line \(line), column \(column): \(reason)." }
 }
 
+/// JSON as all of this program reads it: of an object that has a key twice, no reader may take one and another reader the other.
+package enum JSONText {
+    /// - Throws: an error that says where the text stops being JSON, or has a key twice.
+    package static func check(_ text: [UInt8]) throws { _ = try JSONValue(parsing: text) }
+}
+
 extension JSONValue {
     /// - Throws: ``JSONSyntaxError``.
     init(parsing text: [UInt8]) throws(JSONSyntaxError) {

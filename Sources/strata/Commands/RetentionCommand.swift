@@ -28,15 +28,26 @@ struct RetentionCommand: AsyncParsableCommand {
 
         @Argument(help: "A repository.") var repository: RepositoryName
 
-        @Option(help: "A file with a policy to try in place of the one that the repository itself has.")
+        @Option(help: "A file with a policy to try in place of the one that the scope has.")
         var policy: String?
+
+        @Option(help: "registry, namespace/PATH or repository/NAME, if not that of the repository: where to try it.")
+        var scope: RetentionScope?
 
         @OptionGroup var options: ConfigurationOptions
         @Flag(help: "Print a JSON object; times are milliseconds since 1970.") var json = false
 
+        func validate() throws {
+            guard let scope else { return }
+            if policy == nil { throw ValidationError("A scope is that of a policy; give both.") }
+            guard RetentionScope.applying(to: repository).contains(scope) else {
+                throw ValidationError("A policy of \(scope) does not hold in \(repository).")
+            }
+        }
+
         func run() async throws {
             let trial = try policy.map {
-                ScopedPolicy(scope: .repository(repository), version: 0, policy: try PolicyFile.read($0))
+                ScopedPolicy(scope: scope ?? .repository(repository), version: 0, policy: try PolicyFile.read($0))
             }
             let plan = try await options.withStores { stores in
                 try await inPlainWords { try await stores.retentionPlan(of: repository, trying: trial) }
@@ -75,13 +86,17 @@ struct RetentionCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "List what the policies deleted in a repository.")
 
         @Argument(help: "A repository.") var repository: RepositoryName
-        @Option(help: "How many of the last runs.") var last = 20
+        @Option(help: "How many of the last runs, 1 to 1000.") var last = 20
         @OptionGroup var options: ConfigurationOptions
         @Flag(help: "Print a JSON array; times are milliseconds since 1970.") var json = false
 
+        func validate() throws {
+            guard (1...1000).contains(last) else { throw ValidationError("--last is a number of 1 to 1000.") }
+        }
+
         func run() async throws {
             let runs = try await options.withStores {
-                try await $0.metadata.retentionRuns(of: repository, before: nil, limit: max(1, min(last, 1000)))
+                try await $0.metadata.retentionRuns(of: repository, before: nil, limit: last)
             }
             if json { return try printJSON(runs) }
             for run in runs {
@@ -102,7 +117,8 @@ struct RetentionCommand: AsyncParsableCommand {
             let policies = try await options.withStores { stores in
                 var all: [PolicyVersion] = []
                 while true {
-                    let page = try await stores.metadata.policies(after: all.last.map { "\($0.scope)" } ?? "", limit: 1000)
+                    let last = all.last.map { "\($0.scope)" } ?? ""
+                    let page = try await stores.metadata.policies(after: last, limit: 1000)
                     if page.isEmpty { return all }
                     all += page
                 }
