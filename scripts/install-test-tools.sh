@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 packages=(
-    containerd docker.io podman buildah skopeo crun umoci debootstrap zstd curl openssl procps systemd binutils python3-venv gettext-base spin gcc libc6-dev
+    containerd docker.io podman buildah skopeo crun umoci debootstrap zstd curl openssl procps strace systemd binutils python3-venv gettext-base spin gcc libc6-dev
     nginx-light docker-registry apache2-utils prometheus
     postgresql-15 pgbouncer faketime haproxy socat iproute2 libnginx-mod-http-js radosgw ceph-mon ceph-osd ceph-common
 )

@@ -18,8 +18,9 @@ package struct RetentionService: Sendable {
     private static let turn = Duration.seconds(30)
     /// A plan, or some batches of deletions with what they rest, take minutes at most.
     private static let claim = Duration.seconds(15 * 60)
-    /// Repositories, or batches of one, after which the claim is made anew.
+    /// Repositories and batches of deletions after which the claim is made anew, unless they took so long that it is before.
     private static let stepsOfClaim = 20
+    private static let claimAge = Duration.seconds(3 * 60)
     /// Names that are read at a time.
     private static let page = 1000
 
@@ -54,9 +55,37 @@ package struct RetentionService: Sendable {
 
     /// A round, if one is due and it is this node's turn. One that was stopped goes on where it was.
     package func runIfDue() async throws {
-        guard let progress = try await metadata.claim(job) else { return }
-        try await round(from: Progress(progress))
-        try await metadata.finish(job)
+        guard let claimed = try await metadata.claim(job) else { return }
+        var turn = Turn(claimed)
+        do {
+            try await round(&turn)
+            try await metadata.finish(turn.job)
+        } catch let error as JobTaken {
+            logger.notice("a round of the retention policies was left", metadata: ["reason": "\(error)"])
+        }
+    }
+
+    /// That it is this node's turn, and since when others know.
+    private struct Turn {
+        var job: ClaimedJob
+        var steps = 0
+        var keptAt = ContinuousClock.now
+
+        init(_ job: ClaimedJob) { self.job = job }
+    }
+
+    /// A step is done.
+    ///
+    /// - Throws: ``JobTaken`` if another node has taken over meanwhile, as far as that is asked.
+    private func goOn(_ turn: inout Turn, at progress: Progress? = nil) async throws {
+        turn.steps += 1
+        guard turn.steps >= Self.stepsOfClaim || ContinuousClock.now - turn.keptAt > Self.claimAge else { return }
+        try await keep(&turn, at: progress)
+    }
+
+    private func keep(_ turn: inout Turn, at progress: Progress?) async throws {
+        try await metadata.keep(&turn.job, at: progress?.description)
+        (turn.steps, turn.keptAt) = (0, .now)
     }
 
     /// How far a round has come: the pass, and the repository that it saw last.
@@ -76,15 +105,17 @@ package struct RetentionService: Sendable {
         }
     }
 
-    private func round(from start: Progress) async throws {
+    private func round(_ turn: inout Turn) async throws {
+        let start = Progress(turn.job.progress)
         let scopes = try await scopes()
         if start.pass == 1, !scopes.isEmpty {
-            try await pass(from: start, through: metadata.repositoryNames) {
+            try await pass(&turn, from: start, through: metadata.repositoryNames) {
                 !scopes.isDisjoint(with: RetentionScope.applying(to: $0))
             }
         }
         // What was announced where no policy holds any more.
         try await pass(
+            &turn,
             from: start.pass == 2 ? start : Progress(pass: 2),
             through: metadata.repositoriesWithAnnouncements
         ) {
@@ -93,24 +124,23 @@ package struct RetentionService: Sendable {
     }
 
     private func pass(
+        _ turn: inout Turn,
         from start: Progress,
         through list: (_ last: String, _ limit: Int) async throws -> [RepositoryName],
         where isMeant: (RepositoryName) -> Bool
     ) async throws {
         var progress = start
-        var count = 0
         while true {
             let repositories = try await list(progress.last, Self.page)
             guard !repositories.isEmpty else { return }
             for repository in repositories where isMeant(repository) {
-                try await apply(to: repository)
+                try await apply(to: repository, &turn)
                 try Task.checkCancellation()
                 progress.last = repository.text
-                count += 1
-                if count.isMultiple(of: Self.stepsOfClaim) { try await metadata.keep(job, at: "\(progress)") }
+                try await goOn(&turn, at: progress)
             }
             progress.last = repositories.last?.text ?? ""
-            try await metadata.keep(job, at: "\(progress)")
+            try await keep(&turn, at: progress)
         }
     }
 
@@ -127,7 +157,7 @@ package struct RetentionService: Sendable {
     }
 
     /// What goes wrong in one repository is logged and is no reason to leave the others.
-    private func apply(to repository: RepositoryName) async throws {
+    private func apply(to repository: RepositoryName, _ turn: inout Turn) async throws {
         do {
             guard
                 let plan = try await pace.paced({
@@ -136,8 +166,10 @@ package struct RetentionService: Sendable {
             else {
                 return try await metadata.withdrawAnnouncements(of: repository)
             }
-            try await apply(plan)
+            try await apply(plan, &turn)
         } catch let error as CancellationError {
+            throw error
+        } catch let error as JobTaken {
             throw error
         } catch let error as RegistryError where error.isOvertaken {
             // Gone, or with other policies by now: the next round sees it as it is then.
@@ -153,14 +185,10 @@ package struct RetentionService: Sendable {
 
 extension RetentionService {
     /// A batch at a time, with a rest after each.
-    private func apply(_ plan: RetentionPlan) async throws {
+    private func apply(_ plan: RetentionPlan, _ turn: inout Turn) async throws {
         var work = RetentionWork(plan, cause: "schedule")
         defer { tell(work.run) }
-        var batches = 0
-        while try await pace.paced({ try await metadata.advance(&work) }) {
-            batches += 1
-            if batches.isMultiple(of: Self.stepsOfClaim) { try await metadata.keep(job) }
-        }
+        while try await pace.paced({ try await metadata.advance(&work) }) { try await goOn(&turn) }
     }
 
     /// Also of a run that was stopped half way.

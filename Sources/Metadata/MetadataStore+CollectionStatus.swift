@@ -7,8 +7,9 @@ package struct CollectionStatus: Hashable, Sendable, Encodable {
     /// Objects that wait in the trash, and their bytes as far as those are known.
     package var pendingObjects: Int64 = 0
     package var pendingBytes: Int64 = 0
-    /// For how long the oldest entry of the trash could have been deleted. Milliseconds; 0 if none is due.
-    package var oldestTrash: Int64 { lag[.objects] ?? 0 }
+    /// For how long the oldest entry of the trash could have been deleted, also if that was tried and is tried again later,
+    /// which the lag does not count. Milliseconds; 0 if none is due.
+    package var oldestTrash: Int64 = 0
 
     package enum Queue: String, CaseIterable, Sendable, Encodable, CodingKeyRepresentable {
         case manifests, condemned, links, blobs, sessions, objects, repositories
@@ -33,6 +34,8 @@ extension MetadataStore {
             try ask(.sessions, "SELECT min(expires_at) FROM upload_session")
             try ask(.objects, "SELECT min(delete_after) FROM object_trash WHERE region = 0")
             try ask(.repositories, "SELECT min(purge_at) FROM deleted_repository")
+            let refused = try db.run("SELECT min(due_since) FROM object_trash WHERE due_since IS NOT NULL").first
+            status.oldestTrash = max(status.lag[.objects] ?? 0, db.now - (refused?.optionalInt(0) ?? db.now))
             return status
         }
     }

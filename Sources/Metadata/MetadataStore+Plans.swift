@@ -151,6 +151,11 @@ extension MetadataStore {
                 searches: [("object_trash", ["region", "delete_after"])]
             ),
             HotQuery(
+                purpose: "the tags that were deleted with a manifest",
+                query: .tags(of: Digest(hashing: []), deletedAt: [1], in: 1),
+                searches: [("deleted_tag", ["repo_id", "digest"])]
+            ),
+            HotQuery(
                 purpose: "whether a manifest has a name",
                 query: .name(ofManifest: 1),
                 searches: [("tag", ["manifest_id"]), ("manifest_child", ["child_id"])]

@@ -61,29 +61,40 @@ extension SQLTransaction {
     func platforms(ofManifests ids: [Int64]) throws -> ([Int64: [String]], unread: Set<UnreadConfiguration>) {
         var found: [Int64: [String]] = [:]
         var unread: Set<UnreadConfiguration> = []
-        for id in ids {
-            guard let payload = try run("SELECT payload FROM manifest WHERE id = \(id)").first?.bytes(0) else {
-                continue
+        // Some at a time, so that few manifests are in memory.
+        for some in ids.chunked(by: Self.manifestsAtATime) {
+            var configurations: [(manifest: Int64, digest: Digest)] = []
+            for row in try inBatches(some, { "SELECT id, payload FROM manifest WHERE id IN \(list: $0)" }) {
+                switch Platforms(ofManifest: row.bytes(1)) {
+                case .listed(let platforms): found[row.int(0)] = platforms
+                case .inConfiguration(let digest): configurations.append((row.int(0), digest))
+                }
             }
-            switch Platforms(ofManifest: payload) {
-            case .listed(let platforms): found[id] = platforms
-            case .inConfiguration(let digest):
-                let rows = try run(
-                    """
-                    SELECT i.data, b.platform, c.skey, b.size FROM blob b LEFT JOIN blob_inline i ON i.digest = b.digest
-                    LEFT JOIN blob_copy c ON c.digest = b.digest WHERE b.digest = \(digest)
-                    """
-                )
-                guard let row = rows.first else { continue }
-                if let data = row.optionalBytes(0) {
-                    found[id] = Platforms.platform(ofConfiguration: data).map { [$0] } ?? []
-                } else if let platform = row.optionalText(1) {
-                    found[id] = platform.isEmpty ? [] : [platform]
-                } else if let key = row.optionalBytes(2), row.int(3) <= MetadataStore.maximumConfigurationSize {
-                    unread.insert(UnreadConfiguration(digest: digest, key: key, size: row.int(3)))
+            let known = try configurationRows(Set(configurations.map(\.digest)).sorted())
+            for (manifest, digest) in configurations {
+                guard let row = known[digest] else { continue }
+                if let data = row.optionalBytes(1) {
+                    found[manifest] = Platforms.platform(ofConfiguration: data).map { [$0] } ?? []
+                } else if let platform = row.optionalText(2) {
+                    found[manifest] = platform.isEmpty ? [] : [platform]
+                } else if let key = row.optionalBytes(3), row.int(4) <= MetadataStore.maximumConfigurationSize {
+                    unread.insert(UnreadConfiguration(digest: digest, key: key, size: row.int(4)))
                 }
             }
         }
         return (found, unread)
+    }
+
+    private static var manifestsAtATime: Int { 256 }
+
+    private func configurationRows(_ digests: [Digest]) throws -> [Digest: SQLRow] {
+        let rows = try inBatches(digests) {
+            """
+            SELECT b.digest, i.data, b.platform, c.skey, b.size FROM blob b
+            LEFT JOIN blob_inline i ON i.digest = b.digest LEFT JOIN blob_copy c ON c.digest = b.digest
+            WHERE b.digest IN \(list: $0)
+            """
+        }
+        return Dictionary(rows.map { ($0.digest(0), $0) }, uniquingKeysWith: { first, _ in first })
     }
 }

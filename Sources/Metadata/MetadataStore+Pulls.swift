@@ -54,14 +54,18 @@ private struct PulledRow {
 
 extension SQLTransaction {
     /// Those whose tag or manifest is there: what was deleted since it was pulled has lost its counts, and one of the same
-    /// name that comes later begins anew. In one order, so that two nodes that write theirs down cannot wait for each other.
+    /// name that comes later begins anew. They stay until the end, so that whoever deletes one finds its counts. In one order,
+    /// so that two nodes that write theirs down cannot wait for each other.
     fileprivate func existing(_ pulls: [PulledRow]) throws -> [PulledRow] {
         try Dictionary(grouping: pulls, by: \.repo).sorted { $0.key < $1.key }.flatMap { repo, pulls in
-            let tags = try inBatches(pulls.compactMap(\.tag)) {
-                "SELECT name FROM tag WHERE repo_id = \(repo) AND name IN \(list: $0)"
+            let tags = try inBatches(pulls.compactMap(\.tag).sorted()) {
+                "SELECT name FROM tag WHERE repo_id = \(repo) AND name IN \(list: $0) ORDER BY name \(lock: .keyShare)"
             }
-            let digests = try inBatches(pulls.compactMap(\.digest)) {
-                "SELECT digest FROM manifest WHERE repo_id = \(repo) AND digest IN \(list: $0)"
+            let digests = try inBatches(pulls.compactMap(\.digest).sorted()) {
+                """
+                SELECT digest FROM manifest WHERE repo_id = \(repo) AND digest IN \(list: $0)
+                ORDER BY digest \(lock: .keyShare)
+                """
             }
             let found = Set(tags.map { $0.text(0) } + digests.map { "\($0.digest(0))" })
             // Tags before digests, as deletions forget them.

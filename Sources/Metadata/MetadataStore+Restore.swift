@@ -58,6 +58,14 @@ extension RegistryError {
     }
 }
 
+extension Query {
+    static func tags(of digest: Digest, deletedAt times: [Int64], in repo: Int64) -> Query {
+        """
+        SELECT name FROM deleted_tag WHERE repo_id = \(repo) AND digest = \(digest) AND deleted_at IN \(list: times)
+        """
+    }
+}
+
 extension SQLTransaction {
     fileprivate func lastDigest(ofDeleted tag: Tag, in repo: Int64) throws -> Digest? {
         try run(
@@ -67,13 +75,9 @@ extension SQLTransaction {
 
     /// The tags that were deleted together with a manifest.
     fileprivate func tags(deletedWith digest: Digest, in repo: Int64) throws -> [Tag] {
-        try run(
-            """
-            SELECT DISTINCT t.name FROM deleted_tag t
-            JOIN deleted_manifest m ON m.repo_id = t.repo_id AND m.digest = t.digest AND m.deleted_at = t.deleted_at
-            WHERE m.repo_id = \(repo) AND m.digest = \(digest) ORDER BY t.name
-            """
-        ).map { try Tag(parsing: $0.text(0)) }
+        let times = try run("SELECT deleted_at FROM deleted_manifest WHERE repo_id = \(repo) AND digest = \(digest)")
+        let names = try inBatches(times.map { $0.int(0) }) { .tags(of: digest, deletedAt: $0, in: repo) }
+        return try Set(names.map { $0.text(0) }).sorted().map { try Tag(parsing: $0) }
     }
 
     /// False, and nothing changes, if the tag exists.

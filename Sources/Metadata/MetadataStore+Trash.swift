@@ -23,21 +23,22 @@ package struct AbandonedUpload: Hashable, Sendable {
 extension MetadataStore {
     /// Makes objects whose time in the trash is over this process's to delete.
     ///
+    /// One that could not be deleted before is claimed for longer each time, and comes again when that is over, behind all that
+    /// are due by then. So objects that the store refuses to delete are never all that a deleter is busy with.
+    ///
     /// After a failover that took the last moments with it, a blob may be back whose objects had been given to the trash
     /// in them. A deleter therefore pauses for ten minutes when the server's line of history has changed.
     package func claimTrash(limit: Int) async throws -> [CondemnedObject] {
         let epoch = database.dialect.epoch
         return try await database.write { db in
             guard try db.isSettled(epoch) else { return [] }
-            let claim = db.now + Promises.claim
-            let due = try db.run(.dueTrash(before: db.now, limit: limit)).map { $0.bytes(0) }
-            return try db.inBatches(due) {
-                """
-                UPDATE object_trash SET claimed_until = \(claim), attempts = attempts + 1 WHERE skey IN \(list: $0)
-                RETURNING skey, digest, size
-                """
-            }.map {
-                CondemnedObject(key: $0.bytes(0), wasPublished: !$0.isNull(1), size: $0.int(2), claim: claim)
+            let due = try db.run(.dueTrash(before: db.now, limit: limit))
+            let byAttempts = Dictionary(grouping: due, by: { $0.int(1) }).sorted { $0.key < $1.key }
+            return try byAttempts.flatMap { attempts, rows in
+                let claim = db.now + Promises.claim(attempts: attempts)
+                return try db.inBatches(rows.map { $0.bytes(0) }) { .claim($0, until: claim, attempts: attempts) }.map {
+                    CondemnedObject(key: $0.bytes(0), wasPublished: !$0.isNull(1), size: $0.int(2), claim: claim)
+                }
             }
         }
     }
@@ -110,10 +111,24 @@ extension MetadataStore {
 extension Query {
     static func dueTrash(before now: Int64, limit: Int) -> Query {
         """
-        SELECT skey FROM object_trash WHERE region = 0 AND delete_after <= \(now)
+        SELECT skey, attempts FROM object_trash WHERE region = 0 AND delete_after <= \(now)
         AND (claimed_until IS NULL OR claimed_until < \(now)) ORDER BY delete_after LIMIT \(Int64(limit))
         \(lock: .updateUnlessLocked)
         """
+    }
+
+    /// The first time leaves all indexed columns alone, for the sake of those that are then deleted: nearly all.
+    fileprivate static func claim(_ keys: [[UInt8]], until claim: Int64, attempts: Int64) -> Query {
+        attempts == 0
+            ? """
+            UPDATE object_trash SET claimed_until = \(claim), attempts = attempts + 1 WHERE skey IN \(list: keys)
+            RETURNING skey, digest, size
+            """
+            : """
+            UPDATE object_trash SET claimed_until = \(claim), attempts = attempts + 1, delete_after = \(claim),
+                due_since = coalesce(due_since, delete_after)
+            WHERE skey IN \(list: keys) RETURNING skey, digest, size
+            """
     }
 }
 

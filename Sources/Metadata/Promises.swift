@@ -15,6 +15,9 @@ package struct Promises: Sendable {
     /// How long an object that is to be deleted is one process's to delete.
     static let claim: Int64 = 10 * 60_000
 
+    /// - Parameter attempts: how often it was tried before. The claim doubles with each, up to 21 hours.
+    static func claim(attempts: Int64) -> Int64 { claim << min(attempts, 7) }
+
     package init(lease: Duration, window: Duration, upload: Duration, blobDelay: Duration, trash: Duration) {
         self.lease = lease.milliseconds
         self.window = window.milliseconds

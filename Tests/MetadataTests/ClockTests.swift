@@ -1,5 +1,7 @@
-import SQLStore
+import Logging
 import Testing
+
+@testable import SQLStore
 
 @Suite("The database's clock")
 struct ClockTests {
@@ -18,5 +20,17 @@ struct ClockTests {
                 last = try #require(times.max())
             }
         }
+    }
+
+    @Test("is not that of a process which stood still before its transaction began", .enabled(if: Engine.server != nil))
+    func standstill() async throws {
+        let database = PostgresDatabase(try await Engine.makePostgresDatabase(), logger: Logger(label: "test"))
+        try await database.write { try $0.run("CREATE TABLE made (at BIGINT)") }
+        let now = try await database.read { $0.now }
+        // As if an hour had passed since the process asked for the time, on this connection or on another one.
+        database.clock.heard((now - 3_600_000) * 1000, askedAt: ServerClock.uptime)
+        try await database.write { try $0.run("INSERT INTO made VALUES (\($0.now))") }
+        let made = try await database.read { try $0.run("SELECT at FROM made").map { $0.int(0) } }
+        #expect(made.count == 1 && made.allSatisfy { $0 >= now })
     }
 }

@@ -23,6 +23,7 @@ struct PlanTests {
         Loss(index: "manifest_subject", queries: ["a page of referrers"]),
         Loss(index: "gc_hint_due", queries: ["what the collector has to look at"]),
         Loss(index: "object_trash_due", queries: ["objects that may be deleted"]),
+        Loss(index: "deleted_tag_digest", queries: ["the tags that were deleted with a manifest"]),
     ]
 
     @Test("are refused where an index is gone, by the name of the query", arguments: Engine.available, losses)

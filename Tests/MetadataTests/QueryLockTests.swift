@@ -303,6 +303,29 @@ struct QueryLockTests {
         #expect(scene.retried.count == 0)
     }
 
+    @Test("a deletion waits for pulls that are written down, and takes them too", arguments: ["b", "the digest"])
+    func pullsThenDeletion(_ pulled: String) async throws {
+        let scene = try await Scene()
+        try await scene.upload(["config", "layer", "other"])
+        let (image, other) = (try scene.image("config", ["layer"]), try scene.image("config", ["other"]))
+        try await scene.push(other, "a")
+        try await scene.push(image, pulled == "b" ? "b" : nil)
+        let reference = pulled == "b" ? "b" : "\(image.digest)"
+        try await scene.pull(["a"])
+        // Held after they were found to be there.
+        try await scene.hold(rows: "SELECT 1 FROM pull_stat WHERE reference = 'a' FOR UPDATE")
+        _ = try await scene.inTurn {
+            try await scene.pull(["a", reference])
+        } then: {
+            switch pulled {
+            case "b": try await scene.store.deleteTag(try Tag(parsing: reference), in: scene.repository)
+            default: try await scene.store.deleteManifest(image.digest, in: scene.repository)
+            }
+        }
+        #expect(try await scene.observer.run("SELECT string_agg(reference, ' ') FROM pull_stat") == "a")
+        #expect(scene.retried.count == 0)
+    }
+
     @Test("whoever gives up a key waits for its publication under way, and lets it be")
     func publicationThenClaim() async throws {
         let scene = try await Scene()

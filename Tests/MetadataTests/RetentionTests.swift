@@ -315,17 +315,23 @@ struct RetentionTests {
     func job(_ engine: Engine) async throws {
         try await Images.with(engine) { images in
             let job = Job("retention", interval: .zero, claim: .seconds(60))
-            let claims = try await withThrowingTaskGroup(of: String?.self) { group in
+            let claims = try await withThrowingTaskGroup(of: ClaimedJob?.self) { group in
                 for _ in 1...4 { group.addTask { try await images.store.claim(job) } }
-                return try await group.reduce(into: []) { $0.append($1) }
+                return try await group.reduce(into: []) { $0.append($1) }.compactMap(\.self)
             }
-            #expect(claims.compactMap(\.self) == [""])
-            try await images.store.keep(job, at: "half")
-            try await images.store.keep(job)
+            #expect(claims.map(\.progress) == [""])
+            var first = try #require(claims.first)
+            try await images.store.keep(&first, at: "half")
+            try await images.store.keep(&first)
             try await images.database.write { try $0.run("UPDATE job SET claimed_until = 0") }
-            #expect(try await images.store.claim(job) == "half", "where another process has stopped")
-            try await images.store.finish(job)
-            #expect(try await images.store.claim(job) == "")
+            var second = try #require(try await images.store.claim(job))
+            #expect(second.progress == "half", "where another process has stopped")
+            await #expect(throws: JobTaken.self, "it stood still") { try await images.store.keep(&first, at: "later") }
+            await #expect(throws: JobTaken.self) { try await images.store.finish(first) }
+            #expect(try await images.store.claim(job) == nil)
+            try await images.store.keep(&second)
+            try await images.store.finish(second)
+            #expect(try await images.store.claim(job)?.progress == "")
         }
     }
 }

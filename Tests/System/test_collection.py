@@ -106,6 +106,25 @@ def test_the_collector_can_be_run_by_hand_where_no_server_collects(fresh, stores
     assert stores.objects(server) == [], out
 
 
+@pytest.mark.embedded
+def test_the_row_of_an_object_goes_after_its_file_for_good(fresh, stores):
+    """Or, after a power failure, the file may be there again, and no row knows of it."""
+    server = quick(fresh, **{"gc.enabled": "false", "durability": "full"})
+    server.push_blob("team/app", os.urandom(LARGE))
+    (name,) = stores.objects(server)
+    for _ in range(5):
+        time.sleep(2.5)
+        trace = ["strace", "-f", "-y", "-e", "trace=unlink,unlinkat,fsync,fdatasync", "--signal=none"]
+        done = subprocess.run([*trace, BINARY, "gc", "run", *server.options], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        if stores.objects(server) == []:
+            break
+    calls = done.stderr.splitlines()
+    (removed,) = [at for at, call in enumerate(calls) if "unlink" in call and name in call]
+    synced = [call for call in calls[removed:] if "fsync(" in call and call.split(">")[0].endswith(f"/objects/{name[:2]}")]
+    assert synced, calls[removed:]
+
+
 def test_explain_says_why_and_since_when_not(fresh, tmp_path):
     server = quick(fresh)
     layer = os.urandom(LARGE)

@@ -96,6 +96,7 @@ def reclaim(stores, nodes, keepers):
     def left():
         # Again and again: what sessions received that end only now is claimed, too.
         stores.sql(nodes[0], "UPDATE object_trash SET claimed_until = 1 WHERE claimed_until IS NOT NULL")
+        stores.sql(nodes[0], "UPDATE object_trash SET delete_after = 1 WHERE attempts > 0")
         return [int(stores.sql(nodes[0], f"SELECT count(*) FROM {dead}")[0]) for dead in (
             "repo_blob WHERE id NOT IN (SELECT link_id FROM manifest_blob)",
             "blob WHERE digest NOT IN (SELECT digest FROM repo_blob)",

@@ -90,6 +90,8 @@ package struct FileBlobStore: BlobStore {
     package func delete(_ key: StorageKey) async throws {
         try await threads.runIfActive { [self] in
             guard unlink(path(key)) == 0 || errno == ENOENT else { throw Self.error("unlink") }
+            // Whoever is told that it is gone forgets the key. Each of a batch has its own folder most of the time.
+            if syncs { try Self.sync(folder: folder(key)) }
         }
     }
 

@@ -22,5 +22,5 @@ struct Migration: Sendable {
 
 /// Every change to the schema, oldest first. Append only: a shipped migration is never edited.
 enum Migrations {
-    static let all = [initialSchema, multipartUploads, collection, announcements, platforms, rounds]
+    static let all = [initialSchema, multipartUploads, collection, announcements, platforms, rounds, refusals]
 }

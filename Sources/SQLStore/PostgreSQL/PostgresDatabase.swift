@@ -102,7 +102,7 @@ package final class PostgresDatabase: SQLDatabase {
     let settings: Settings
     private let threads: NIOThreadPool
     private let pool = Mutex(Pool())
-    private let clock = ServerClock()
+    let clock = ServerClock()
     private let observer: Observer?
     let logger: Logger
 

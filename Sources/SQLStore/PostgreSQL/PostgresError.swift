@@ -33,6 +33,9 @@ struct PostgresError: Error, Sendable {
 
     static func connectionLost(_ message: String) -> PostgresError { PostgresError(state: "", message: message) }
 
+    /// The time with which a transaction was to begin was over by then.
+    static let stoodStill = PostgresError(state: "40001", message: "this process or its clock stood still")
+
     var reported: SQLError {
         switch meaning {
         case .connectionLost, .transient, .overloaded: .unavailable(message)

@@ -102,7 +102,12 @@ final class PostgresTransaction: SQLTransaction {
         guard let row = rows.first else { throw PostgresError(state: "XX000", message: "a transaction without an id") }
         id = row.text(0)
         connection.clock.heard(row.int(1), askedAt: sentAt)
+        guard abs(row.int(1) / 1000 - now) <= Self.longestStandstill else { throw PostgresError.stoodStill }
     }
+
+    /// Milliseconds by which ``now`` may differ from when the transaction began: promises count from the one. Longer than an
+    /// overloaded server takes.
+    private static let longestStandstill: Int64 = 10_000
 
     private static func rows(of result: OpaquePointer) throws -> [SQLRow] {
         let columns = PQnfields(result)
