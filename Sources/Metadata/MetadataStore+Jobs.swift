@@ -29,6 +29,8 @@ package struct JobTaken: Error, CustomStringConvertible {
 }
 
 extension MetadataStore {
+    /// A job is due, too, if it ended with an interval by which it would not be for long: the interval is another one now.
+    ///
     /// - Returns: nil if the job is not due or not this process's to do.
     package func claim(_ job: Job) async throws -> ClaimedJob? {
         try await database.write { db in
@@ -36,7 +38,8 @@ extension MetadataStore {
             let until = db.now + job.claim
             return try db.run(
                 """
-                UPDATE job SET claimed_until = \(until) WHERE name = \(job.name) AND due_at <= \(db.now)
+                UPDATE job SET claimed_until = \(until) WHERE name = \(job.name)
+                AND (due_at <= \(db.now) OR due_at > \(until + job.interval))
                 AND (claimed_until IS NULL OR claimed_until <= \(db.now)) RETURNING coalesce(progress, '')
                 """
             ).first.map { ClaimedJob(job: job, progress: $0.text(0), until: until) }

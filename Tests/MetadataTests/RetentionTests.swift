@@ -334,4 +334,23 @@ struct RetentionTests {
             #expect(try await images.store.claim(job)?.progress == "")
         }
     }
+
+    @Test(
+        "is applied by a shorter interval soon, however long the one was by which it ended",
+        arguments: Engine.available
+    )
+    func shorterInterval(_ engine: Engine) async throws {
+        try await Images.with(engine) { images in
+            let (month, hour) = (Duration.seconds(30 * 86_400), Duration.seconds(3600))
+            let (old, new) = (
+                Job("retention", interval: month, claim: hour), Job("retention", interval: hour, claim: hour)
+            )
+            for (last, next, isDue) in [(old, old, false), (old, new, true), (new, new, false), (new, old, false)] {
+                try await images.database.write { try $0.run("DELETE FROM job") }
+                let claimed = try #require(try await images.store.claim(last))
+                try await images.store.finish(claimed)
+                #expect((try await images.store.claim(next) != nil) == isDue)
+            }
+        }
+    }
 }
