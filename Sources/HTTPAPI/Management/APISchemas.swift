@@ -12,6 +12,7 @@ enum APISchemas {
             [
                 "name": text, "digest": digest, "mediaType": text, "pushedAt": time,
                 "pulls": integer("How often it was pulled by its name."),
+                "pullsByDigest": integer("How often its manifest was pulled by the digest."),
             ],
             optional: ["pulledAt": time, "expiresAt": time]
         ),
@@ -21,8 +22,9 @@ enum APISchemas {
                 "keepUntil": time, "isTagged": flag("Whether a tag names it."),
                 "isListed": flag("Whether an index of the repository lists it."),
                 "hasSubject": flag("Whether the repository has the manifest that it is about."),
+                "pulls": integer("How often it was pulled by its digest."),
             ],
-            optional: ["artifactType": text, "subject": digest]
+            optional: ["artifactType": text, "subject": digest, "pulledAt": time]
         ),
         "Deleted": object(
             ["digest": digest, "deletedAt": time, "restorableUntil": time, "reason": text],
