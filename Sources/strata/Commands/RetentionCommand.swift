@@ -102,7 +102,10 @@ struct RetentionCommand: AsyncParsableCommand {
             let policies = try await options.withStores { stores in
                 var all: [PolicyVersion] = []
                 while true {
-                    let page = try await stores.metadata.policies(after: all.last.map { "\($0.scope)" } ?? "", limit: 1000)
+                    let page = try await stores.metadata.policies(
+                        after: all.last.map { "\($0.scope)" } ?? "",
+                        limit: 1000
+                    )
                     if page.isEmpty { return all }
                     all += page
                 }
