@@ -65,12 +65,11 @@ extension MetadataStore {
 
     /// Forgets what was kept of deleted manifests and tags whose bytes are gone by now, and old runs of retention.
     package func forgetDeleted(limit: Int) async throws -> Collected {
-        let rest = promises.blobDelay + promises.trash
-        // A rule takes a tag first, and the manifest once nothing is promised of it any more: the tag can be put back with it.
-        let manifest = max(promises.lease, promises.window)
+        let tables: [(StaticString, Int64)] = [
+            ("deleted_manifest", promises.memoryOfManifests), ("deleted_tag", promises.memoryOfTags),
+        ]
         return try await database.write { db in
             var done = Collected()
-            let tables: [(StaticString, Int64)] = [("deleted_manifest", rest), ("deleted_tag", manifest + rest)]
             for (table, rest) in tables {
                 let end = db.now - rest
                 try db.run(

@@ -8,7 +8,8 @@ package struct DeletedEntry: Hashable, Sendable, Encodable {
     /// The manifest, or what the tag named.
     package let digest: String
     package let deletedAt: Int64
-    /// It can be put back until then for certain.
+    /// It can be put back until then for certain: a tag while its own window lasts, and while its manifest is there or can be
+    /// put back itself, unless there is a later tag of its name.
     package let restorableUntil: Int64
     /// Who or which rule.
     package let reason: String
@@ -79,15 +80,16 @@ extension MetadataStore {
         after last: DeletedEntry.Key?,
         limit: Int
     ) async throws -> [DeletedEntry] {
-        try await database.read { db in
+        let promises = promises
+        return try await database.read { db in
             let repo = try db.existingRepositoryID(repository)
             switch last {
             case .manifest(let id): return try db.deletedManifests(in: repo, after: id, limit: limit)
             case .tag(let name, let id):
-                let tags = try db.deletedTags(in: repo, after: (name, id), limit: limit)
+                let tags = try db.deletedTags(in: repo, after: (name, id), limit: limit, promises)
                 return tags + (try db.deletedManifests(in: repo, after: 0, limit: limit - tags.count))
             case nil:
-                let tags = try db.deletedTags(in: repo, after: ("", 0), limit: limit)
+                let tags = try db.deletedTags(in: repo, after: ("", 0), limit: limit, promises)
                 return tags + (try db.deletedManifests(in: repo, after: 0, limit: limit - tags.count))
             }
         }
@@ -118,21 +120,22 @@ extension MetadataStore {
 }
 
 extension SQLTransaction {
-    fileprivate func deletedTags(in repo: Int64, after last: (name: String, id: Int64), limit: Int) throws
-        -> [DeletedEntry]
-    {
-        try run(
-            """
-            SELECT name, id, digest, deleted_at, restorable_until, reason FROM deleted_tag
-            WHERE repo_id = \(repo) AND (name, id) > (\(last.name), \(last.id)) AND restorable_until > \(now)
-            ORDER BY name, id LIMIT \(Int64(limit))
-            """
-        ).map { row in
-            DeletedEntry(
+    fileprivate func deletedTags(
+        in repo: Int64,
+        after last: (name: String, id: Int64),
+        limit: Int,
+        _ promises: Promises
+    ) throws -> [DeletedEntry] {
+        try run(.deletedTags(in: repo, after: last, limit: limit, promises, now: now)).map { row in
+            let own = row.int(4)
+            // Should the manifest go, it can be put back for a window.
+            let manifest = [row.optionalInt(6).map { max($0, now) + promises.window }, row.optionalInt(7)]
+            let later = row.int(8) == 0 ? manifest.compactMap(\.self).max() : nil
+            return DeletedEntry(
                 tag: row.text(0),
                 digest: "\(row.digest(2))",
                 deletedAt: row.int(3),
-                restorableUntil: row.int(4),
+                restorableUntil: max(own, min(later ?? own, own + promises.memoryOfTags)),
                 reason: row.text(5),
                 key: .tag(name: row.text(0), id: row.int(1))
             )
@@ -156,4 +159,38 @@ extension SQLTransaction {
             )
         }
     }
+}
+
+extension Query {
+    fileprivate static func deletedTags(
+        in repo: Int64,
+        after last: (name: String, id: Int64),
+        limit: Int,
+        _ promises: Promises,
+        now: Int64
+    ) -> Query {
+        """
+        SELECT t.name, t.id, t.digest, t.deleted_at, t.restorable_until, t.reason,
+            (SELECT m.keep_until FROM manifest m WHERE m.repo_id = t.repo_id AND m.digest = t.digest),
+            (SELECT max(d.restorable_until) FROM deleted_manifest d WHERE d.digest = t.digest AND d.repo_id = t.repo_id),
+            CASE WHEN \(word: .hasSuccessor) THEN 1 ELSE 0 END
+        FROM deleted_tag t
+        WHERE t.repo_id = \(repo) AND (t.name, t.id) > (\(last.name), \(last.id))
+            AND t.restorable_until > \(now - promises.memoryOfTags)
+            AND (t.restorable_until > \(now) OR (
+                (EXISTS (SELECT 1 FROM manifest m WHERE m.repo_id = t.repo_id AND m.digest = t.digest)
+                OR EXISTS (SELECT 1 FROM deleted_manifest d WHERE d.digest = t.digest AND d.repo_id = t.repo_id
+                    AND d.restorable_until > \(now)))
+                AND NOT \(word: .hasSuccessor)))
+        ORDER BY t.name, t.id LIMIT \(Int64(limit))
+        """
+    }
+}
+
+extension StaticString {
+    /// Whether a deleted tag `t` is not the last one of its name: that is the one that is put back.
+    fileprivate static let hasSuccessor: StaticString = """
+        (EXISTS (SELECT 1 FROM tag l WHERE l.repo_id = t.repo_id AND l.name = t.name)
+            OR EXISTS (SELECT 1 FROM deleted_tag n WHERE n.repo_id = t.repo_id AND n.name = t.name AND n.id > t.id))
+        """
 }

@@ -15,10 +15,12 @@ package struct TagEntry: Hashable, Sendable, Encodable {
     package let mediaType: String
     /// When it was last pushed or put back.
     package let pushedAt: Int64
-    /// When it was last pulled by its name; nil if it never was.
+    /// When its name was last asked for, or its manifest by the digest, as rules count it; nil if that never was.
     package let pulledAt: Int64?
     /// How often it was pulled by its name.
     package let pulls: Int64
+    /// How often its manifest was pulled by the digest.
+    package let pullsByDigest: Int64
     /// When a rule will delete it, if nothing changes; nil if that is not near.
     package let expiresAt: Int64?
 }
@@ -39,6 +41,10 @@ package struct ManifestEntry: Hashable, Sendable, Encodable {
     package let isListed: Bool
     /// Whether the repository has its subject.
     package let hasSubject: Bool
+    /// When its digest was last asked for; nil if it never was.
+    package let pulledAt: Int64?
+    /// How often it was pulled by its digest.
+    package let pulls: Int64
 
     /// Whether neither a tag nor an index names it and it is about nothing that there is.
     package var isUntagged: Bool { !isTagged && !isListed && !hasSubject }
@@ -68,15 +74,21 @@ extension MetadataStore {
     /// - Throws: ``RegistryError`` `.nameUnknown`.
     package func tagEntries(in repository: RepositoryName, after last: String, limit: Int) async throws -> [TagEntry] {
         try await database.read { db in
-            try db.run(.tagEntries(in: try db.existingRepositoryID(repository), after: last, limit: limit)).map {
-                TagEntry(
-                    name: $0.text(0),
-                    digest: "\($0.digest(1))",
-                    mediaType: $0.text(2),
-                    pushedAt: $0.int(3),
-                    pulledAt: $0.optionalInt(4),
-                    pulls: $0.optionalInt(5) ?? 0,
-                    expiresAt: $0.optionalInt(6)
+            let repo = try db.existingRepositoryID(repository)
+            let rows = try db.run(.tagEntries(in: repo, after: last, limit: limit))
+            // Clients resolve a tag and pull what it names by its digest.
+            let byDigest = try db.pulls(of: rows.map { $0.digest(1) }, in: repo)
+            return rows.map { row in
+                let own = byDigest["\(row.digest(1))"]
+                return TagEntry(
+                    name: row.text(0),
+                    digest: "\(row.digest(1))",
+                    mediaType: row.text(2),
+                    pushedAt: row.int(3),
+                    pulledAt: [row.optionalInt(4), own?.lastAt].compactMap(\.self).max(),
+                    pulls: row.optionalInt(5) ?? 0,
+                    pullsByDigest: own?.count ?? 0,
+                    expiresAt: row.optionalInt(6)
                 )
             }
         }
@@ -92,18 +104,23 @@ extension MetadataStore {
     ) async throws -> [ManifestEntry] {
         try await database.read { db in
             let repo = try db.existingRepositoryID(repository)
-            return try db.run(.manifestEntries(in: repo, after: last?.storageBytes ?? [], limit: limit)).map {
-                ManifestEntry(
-                    digest: "\($0.digest(0))",
-                    mediaType: $0.text(1),
-                    artifactType: $0.optionalText(2),
-                    subject: $0.isNull(3) ? nil : "\($0.digest(3))",
-                    size: $0.int(4),
-                    pushedAt: $0.int(5),
-                    keepUntil: $0.int(6),
-                    isTagged: $0.int(7) != 0,
-                    isListed: $0.int(8) != 0,
-                    hasSubject: $0.int(9) != 0
+            let rows = try db.run(.manifestEntries(in: repo, after: last?.storageBytes ?? [], limit: limit))
+            let pulls = try db.pulls(of: rows.map { $0.digest(0) }, in: repo)
+            return rows.map { row in
+                let own = pulls["\(row.digest(0))"]
+                return ManifestEntry(
+                    digest: "\(row.digest(0))",
+                    mediaType: row.text(1),
+                    artifactType: row.optionalText(2),
+                    subject: row.isNull(3) ? nil : "\(row.digest(3))",
+                    size: row.int(4),
+                    pushedAt: row.int(5),
+                    keepUntil: row.int(6),
+                    isTagged: row.int(7) != 0,
+                    isListed: row.int(8) != 0,
+                    hasSubject: row.int(9) != 0,
+                    pulledAt: own?.lastAt,
+                    pulls: own?.count ?? 0
                 )
             }
         }
@@ -135,6 +152,14 @@ extension Query {
 }
 
 extension SQLTransaction {
+    /// How often and when manifests were pulled by their digests, of those that ever were.
+    fileprivate func pulls(of digests: [Digest], in repo: Int64) throws -> [String: (count: Int64, lastAt: Int64)] {
+        let rows = try inBatches(Set(digests).sorted().map { "\($0)" }) {
+            "SELECT reference, pulls, last_at FROM pull_stat WHERE repo_id = \(repo) AND reference IN \(list: $0)"
+        }
+        return Dictionary(rows.map { ($0.text(0), ($0.int(1), $0.int(2))) }, uniquingKeysWith: { $1 })
+    }
+
     /// - Throws: ``RegistryError`` `.nameUnknown`.
     func existingRepositoryID(_ name: RepositoryName) throws -> Int64 {
         guard let id = try repositoryID(name) else { throw RegistryError.nameUnknown(name) }

@@ -5,6 +5,8 @@ import SQLStore
 package struct Restored: Hashable, Sendable {
     package var tags: [Tag] = []
     package var manifests: [Digest] = []
+    /// Those of the tags that a rule had deleted, and may again.
+    package var tagsOfRules: [Tag] = []
 }
 
 extension MetadataStore {
@@ -30,14 +32,13 @@ extension MetadataStore {
                 guard let id = try db.restore(digest, in: repo, promises, &restored) else {
                     throw RegistryError.nothingKept(.digest(digest), in: repository)
                 }
-                guard try db.restore(tag, to: id, in: repo) else { throw SQLError.conflict }
-                restored.tags.append(tag)
+                guard try db.restore(tag, to: id, in: repo, &restored) else { throw SQLError.conflict }
             case .digest(let digest):
                 let tags = try db.tags(deletedWith: digest, in: repo)
                 guard let id = try db.restore(digest, in: repo, promises, &restored), !restored.manifests.isEmpty else {
                     throw RegistryError.nothingKept(reference, in: repository)
                 }
-                for tag in tags where try db.restore(tag, to: id, in: repo) { restored.tags.append(tag) }
+                for tag in tags { _ = try db.restore(tag, to: id, in: repo, &restored) }
             }
             return restored
         }
@@ -81,7 +82,8 @@ extension SQLTransaction {
     }
 
     /// False, and nothing changes, if the tag exists.
-    fileprivate func restore(_ tag: Tag, to manifest: Int64, in repo: Int64) throws -> Bool {
+    fileprivate func restore(_ tag: Tag, to manifest: Int64, in repo: Int64, _ restored: inout Restored) throws -> Bool
+    {
         try run(
             """
             INSERT INTO tag (repo_id, name, manifest_id, updated_at) VALUES (\(repo), \(tag), \(manifest), \(now))
@@ -89,7 +91,12 @@ extension SQLTransaction {
             """
         )
         guard changes == 1 else { return false }
-        try run("DELETE FROM deleted_tag WHERE repo_id = \(repo) AND name = \(tag)")
+        let forgotten = try run(
+            "DELETE FROM deleted_tag WHERE repo_id = \(repo) AND name = \(tag) RETURNING id, reason"
+        )
+        restored.tags.append(tag)
+        let last = forgotten.max { $0.int(0) < $1.int(0) }
+        if let last, last.text(1) != MetadataStore.requested { restored.tagsOfRules.append(tag) }
         return true
     }
 

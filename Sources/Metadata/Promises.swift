@@ -12,6 +12,12 @@ package struct Promises: Sendable {
     /// How long the bytes of a key that nothing names any more stay readable.
     package let trash: Int64
 
+    /// How long a deleted tag is kept after its own window. A rule takes a tag first, and the manifest once nothing is promised
+    /// of it any more: the tag can be put back with it.
+    var memoryOfTags: Int64 { max(lease, window) + memoryOfManifests }
+    /// The same of a deleted manifest, whose bytes are gone by then.
+    var memoryOfManifests: Int64 { blobDelay + trash }
+
     /// How long an object that is to be deleted is one process's to delete.
     static let claim: Int64 = 10 * 60_000
 

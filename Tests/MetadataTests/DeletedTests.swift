@@ -95,6 +95,61 @@ struct DeletedTests {
         }
     }
 
+    @Test("lists a tag for as long as its manifest is there or can be put back", arguments: Engine.available)
+    func listedTags(_ engine: Engine) async throws {
+        try await with(engine) { fixture in
+            let store = fixture.store
+            let (hour, window) = (Int64(3_600_000), Int64(6 * 3_600_000))
+            let image = try await pushImage("layer", "a", fixture)
+            let other = try await pushImage("other", "c", fixture)
+            for tag in ["b", "d", "e"] { try await fixture.push(image, tag, to: repository) }
+            for tag in ["a", "b", "c", "d", "e"] { try await store.deleteTag(try Tag(parsing: tag), in: repository) }
+            try await fixture.push(image, "d", to: repository)
+            try await store.deleteManifest(other.digest, in: repository)
+            let before = try await store.deletedEntries(in: repository, after: nil, limit: 10)
+            #expect(before.map(\.tag) == ["a", "b", "c", "d", "e", nil])
+            // Seven hours later: d was pushed again, and what it was is not put back by its name.
+            try await fixture.database.write { db in
+                try db.run("UPDATE deleted_tag SET restorable_until = restorable_until - \(7 * hour)")
+                try db.run("UPDATE manifest SET keep_until = 0")
+            }
+            var pages: [DeletedEntry] = []
+            repeat {
+                pages += try await store.deletedEntries(in: repository, after: pages.last?.key, limit: 2)
+            } while pages.count.isMultiple(of: 2) && pages.count < 10
+            #expect(pages.map(\.tag) == ["a", "b", "c", "e", nil])
+            let manifest = try #require(pages.last)
+            #expect(manifest.digest == "\(other.digest)" && pages[2].restorableUntil == manifest.restorableUntil)
+            let now = try await store.explain(image.digest).askedAt
+            #expect(((now + window - hour)...(now + window)).contains(pages[0].restorableUntil))
+            for entry in pages.prefix(4) {
+                let tag = try Tag(parsing: try #require(entry.tag))
+                #expect(try await store.restore(.tag(tag), in: repository).tags == [tag])
+            }
+            // What is forgotten next is not promised.
+            try await store.deleteTag(try Tag(parsing: "a"), in: repository)
+            try await fixture.database.write { db in
+                try db.run("UPDATE deleted_tag SET restorable_until = restorable_until - \(window + 14 * hour)")
+            }
+            let last = try #require(try await store.deletedEntries(in: repository, after: nil, limit: 10).first)
+            #expect(last.tag == "a" && last.restorableUntil < now + hour)
+        }
+    }
+
+    @Test("says which of the tags that come back a rule had deleted", arguments: Engine.available)
+    func tagsOfRules(_ engine: Engine) async throws {
+        try await Images.with(engine, window: .seconds(3600)) { images in
+            let image = try await images.image(["layer"], "a", in: repository)
+            try await images.push(image, "b", in: repository)
+            try await images.store.deleteTag(try Tag(parsing: "a"), in: repository)
+            try await images.setRules(Images.deleteAll)
+            _ = try await images.store.apply(try await images.plan(of: repository), cause: "request")
+            let (a, b) = (try Tag(parsing: "a"), try Tag(parsing: "b"))
+            #expect(try await images.store.restore(.tag(a), in: repository).tagsOfRules == [])
+            #expect(try await images.store.restore(.tag(b), in: repository).tagsOfRules == [b])
+        }
+    }
+
     @Test("comes back to a depth of 32, and the rest when it is asked for", arguments: Engine.available)
     func chain(_ engine: Engine) async throws {
         try await Images.with(engine, window: .seconds(3600)) { images in

@@ -73,6 +73,12 @@ struct RetentionTests {
             #expect(try await images.plan(of: repository).tags.map(\.verdict.decision) == [.delete])
             try await images.store.addPulls([PulledReference(.digest(image.digest), in: repository): 1])
             #expect(try await images.plan(of: repository).tags.map(\.verdict.decision) == [.keep])
+            let plan = try await images.plan(of: repository).tags.first
+            let tag = try #require(try await images.store.tagEntries(in: repository, after: "", limit: 1).first)
+            #expect(tag.pulledAt == plan?.facts.pulledAt && tag.pulledAt != nil)
+            #expect(tag.pulls == 0 && tag.pullsByDigest == 1)
+            let manifest = try await images.store.manifestEntries(in: repository, after: nil, limit: 1).first
+            #expect(manifest?.pulls == 1 && manifest?.pulledAt == tag.pulledAt)
         }
     }
 

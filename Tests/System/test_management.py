@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from harness import BINARY, OCI_INDEX, OCI_MANIFEST, descriptor, image_manifest, sha256
-from management import API, JSON, api, document, pages  # noqa: F401 (fixtures)
+from management import API, JSON, api, checked, document, pages  # noqa: F401 (fixtures)
 from test_collection import strata
 
 
@@ -53,6 +53,23 @@ def test_a_tag_says_how_often_and_when_it_was_pulled(fresh):
     pulled, other = server.request("GET", f"{API}/repositories/team/app/-/tags").json()["items"]
     assert pulled["pulls"] == 3 and pulled["pulledAt"] >= pulled["pushedAt"]
     assert other["pulls"] == 0 and "pulledAt" not in other
+
+
+def test_a_pull_by_digest_is_shown_for_the_manifest_and_for_each_tag_that_names_it(fresh):
+    """As most clients pull: they resolve the tag, and get what it names by its digest."""
+    server = fresh()
+    digest, body = server.push_image("team/app", "v1")
+    server.push_manifest("team/app", "latest", body)
+    for method, reference in [("HEAD", "v1"), ("GET", digest), ("GET", digest)]:
+        assert server.request(method, f"/v2/team/app/manifests/{reference}").status == 200
+    server.stop()
+    server.start()
+    document = server.request("GET", f"{API}/openapi.json").json()
+    latest, v1 = checked(server, document, "GET", f"{API}/repositories/team/app/-/tags").json()["items"]
+    (manifest,) = checked(server, document, "GET", f"{API}/repositories/team/app/-/manifests").json()["items"]
+    assert manifest["pulls"] == 2
+    for tag in latest, v1:
+        assert tag["pulls"] == 0 and tag["pullsByDigest"] == 2 and tag["pulledAt"] >= manifest["pulledAt"]
 
 
 def test_manifests_say_what_names_them(server, api, repository):
@@ -156,7 +173,7 @@ def test_undelete_does_the_same_on_the_command_line(server, repository):
     assert f"the tag v1 of {digest}, until" in listed and f"the manifest {digest}, until" in listed
     entries = [json.loads(line) for line in strata(server, "undelete", "--json", "--list", repository).splitlines()]
     assert [entry.get("tag") for entry in entries] == ["v1", None]
-    assert "put back the tag v1" in strata(server, "undelete", repository, "v1")
+    assert strata(server, "undelete", repository, "v1") == f"put back the tag v1\nput back the manifest {digest}\n"
     assert server.request("GET", f"/v2/{repository}/manifests/v1").body == body
     assert strata(server, "undelete", "--list", repository) == ""
     assert server.request("DELETE", f"{API}/repositories/{repository}").status == 200
@@ -165,6 +182,16 @@ def test_undelete_does_the_same_on_the_command_line(server, repository):
     time = found.split()[5].rstrip(",")
     assert json.loads(strata(server, "undelete", "--json", repository, "--deleted-at", time)) == {"repository": repository}
     assert server.request("GET", f"/v2/{repository}/manifests/v1").body == body
+
+
+def test_a_tag_is_listed_while_its_manifest_is_there(fresh, stores):
+    server = fresh(gc__enabled="false")
+    digest, _ = server.push_image("team/app", "v1")
+    assert server.request("DELETE", "/v2/team/app/manifests/v1").status == 202
+    assert server.stop() == 0
+    stores.sql(server, "UPDATE deleted_tag SET restorable_until = deleted_at - 1")
+    assert f"the tag v1 of {digest}, until" in strata(server, "undelete", "--list", "team/app")
+    assert strata(server, "undelete", "team/app", "v1") == "put back the tag v1\n"
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,11 @@ def test_the_server_applies_inherited_policies_by_itself_and_what_went_can_be_pu
     wait_until(lambda: server.metric("strata_retention_tags_total") == 2, "counted")
     # What is put back counts as pushed now, so that another tag is the third.
     restored = strata(server, "undelete", "team/app", "v0")
-    assert "v0" in restored
+    assert restored.splitlines() == [
+        "put back the tag v0",
+        "A rule had deleted v0. It counts as pushed now, and the rules will judge it again; a hold keeps it:",
+        "  strata hold set team/app v0 --reason ...",
+    ]
     wait_until(lambda: tags(server, "team/app") == ["v0", "v3"], "applied again")
     assert server.request("GET", "/v2/team/app/manifests/v0").status == 200
 

@@ -12,6 +12,7 @@ enum APISchemas {
             [
                 "name": text, "digest": digest, "mediaType": text, "pushedAt": time,
                 "pulls": integer("How often it was pulled by its name."),
+                "pullsByDigest": integer("How often its manifest was pulled by the digest."),
             ],
             optional: ["pulledAt": time, "expiresAt": time]
         ),
@@ -21,8 +22,9 @@ enum APISchemas {
                 "keepUntil": time, "isTagged": flag("Whether a tag names it."),
                 "isListed": flag("Whether an index of the repository lists it."),
                 "hasSubject": flag("Whether the repository has the manifest that it is about."),
+                "pulls": integer("How often it was pulled by its digest."),
             ],
-            optional: ["artifactType": text, "subject": digest]
+            optional: ["artifactType": text, "subject": digest, "pulledAt": time]
         ),
         "Deleted": object(
             ["digest": digest, "deletedAt": time, "restorableUntil": time, "reason": text],
@@ -36,7 +38,7 @@ enum APISchemas {
             "createdAt": time,
         ]),
         "Explanation": explanation,
-        "Named": object(["digest": digest, "tags": list(text), "indexes": list(digest)]),
+        "ExplainedManifest": object(explainedManifest.required, optional: explainedManifest.optional),
         "CollectionStatus": object([
             "lag": [
                 "type": "object", "additionalProperties": ["type": "integer"],
@@ -56,36 +58,48 @@ enum APISchemas {
         ]),
     ]
 
+    /// A manifest and what keeps it.
+    private static let explainedManifest: (required: [String: JSONValue], optional: [String: JSONValue]) = (
+        [
+            "digest": digest, "keepUntil": time, "tags": list(text), "holds": list(text), "indexes": list(explained),
+            "hasMore": flag("Whether more keeps it than is listed."),
+        ],
+        [
+            "subject": explained,
+            "untagged": object(["since": time], optional: ["rule": text, "removedAt": time, "bytesUntil": time]),
+            "end": object(["removedAt": time, "bytesUntil": time]),
+        ]
+    )
+
     private static let explanation = object(
         [
+            "askedAt": time,
             "manifests": list(
                 object(
-                    [
-                        "repository": name, "keepUntil": time, "tags": list(text), "indexes": list(named),
-                        "holds": list(text),
-                    ],
-                    optional: [
-                        "subject": digest,
-                        "untagged": object(
-                            ["since": time],
-                            optional: ["rule": text, "removedAt": time, "bytesUntil": time]
-                        ),
-                    ]
+                    explainedManifest.required.merging(["repository": name]) { first, _ in first },
+                    optional: explainedManifest.optional
                 )
             ),
+            "hasMoreManifests": flag("Whether more repositories have it as a manifest."),
             "deleted": list(
                 object(
                     ["repository": name, "deletedAt": time, "restorableUntil": time, "reason": text],
                     optional: ["tag": text]
                 )
             ),
+            "hasMoreDeleted": flag("Whether more was deleted than is listed."),
             "trash": list(time),
         ],
         optional: [
             "blob": object(
                 [
                     "size": integer("Bytes."),
-                    "links": list(object(["repository": name, "leaseUntil": time, "manifests": list(named)])),
+                    "links": list(
+                        object([
+                            "repository": name, "leaseUntil": time, "manifests": list(explained),
+                            "hasMoreManifests": flag("Whether more manifests list it."),
+                        ])
+                    ),
                     "hasMoreLinks": flag("Whether more repositories hold it."),
                 ],
                 optional: ["bytesUntil": time]
@@ -117,7 +131,7 @@ enum APISchemas {
     ]
     private static let kind: JSONValue = ["type": "string", "enum": ["legal", "in-use"]]
     private static let reason: JSONValue = ["type": "string", "minLength": 1, "maxLength": 500]
-    private static let named = reference(to: "Named")
+    private static let explained = reference(to: "ExplainedManifest")
 
     static func integer(_ description: String) -> JSONValue {
         ["type": "integer", "format": "int64", "minimum": 0, "description": .string(description)]

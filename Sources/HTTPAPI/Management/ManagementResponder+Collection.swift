@@ -18,13 +18,7 @@ extension ManagementResponder {
     }
 
     private static func response(to explanation: Explanation, of digest: Digest) throws -> HTTPResponse {
-        guard !explanation.isEmpty else {
-            throw RegistryError(
-                .notFound,
-                "Nothing of \(digest) is stored, and nothing is kept of it.",
-                detail: ["digest": "\(digest)"]
-            )
-        }
+        guard !explanation.isEmpty else { throw RegistryError.nothingStored(of: digest) }
         return HTTPResponse(.ok, json: explanation)
     }
 

@@ -82,6 +82,9 @@ struct CollectCommand: AsyncParsableCommand {
             let parsed: Digest
             do { parsed = try Digest(parsing: digest) } catch { throw ValidationError("\(error)") }
             let explanation = try await options.withStores { try await $0.metadata.explain(parsed) }
+            try await inPlainWords {
+                if explanation.isEmpty { throw RegistryError.nothingStored(of: parsed) }
+            }
             if json { return try printJSON(explanation) }
             for line in ExplanationText(explanation).lines { print(line) }
         }

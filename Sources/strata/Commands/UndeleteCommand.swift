@@ -33,7 +33,7 @@ struct UndeleteCommand: AsyncParsableCommand {
     @Flag(help: "Change nothing: list what can be put back, in the repository or of repositories.")
     var list = false
 
-    @Flag(help: "Print a JSON object; times are milliseconds since 1970.")
+    @Flag(help: "Print a JSON object, with --list one a line; times are milliseconds since 1970.")
     var json = false
 
     @OptionGroup var options: ConfigurationOptions
@@ -73,6 +73,14 @@ struct UndeleteCommand: AsyncParsableCommand {
         if json { return try printJSON(report) }
         for tag in restored.tags { print("put back the tag \(tag)") }
         for digest in restored.manifests { print("put back the manifest \(digest)") }
+        for tag in restored.tagsOfRules {
+            print(
+                """
+                A rule had deleted \(tag). It counts as pushed now, and the rules will judge it again; a hold keeps it:
+                  strata hold set \(name) \(tag) --reason ...
+                """
+            )
+        }
     }
 
     private func restore(_ name: RepositoryName, _ metadata: MetadataStore) async throws {
