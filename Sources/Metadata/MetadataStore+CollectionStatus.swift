@@ -4,7 +4,7 @@ import SQLStore
 package struct CollectionStatus: Hashable, Sendable, Encodable {
     /// For how long the oldest due entry of each queue has waited. Milliseconds; 0 if nothing is due.
     package var lag: [Queue: Int64] = [:]
-    /// Objects that wait in the trash, and their bytes as far as those are known.
+    /// Objects of deleted blobs that wait in the trash, and their bytes.
     package var pendingObjects: Int64 = 0
     package var pendingBytes: Int64 = 0
     /// For how long the oldest entry of the trash could have been deleted, also if that was tried and is tried again later,

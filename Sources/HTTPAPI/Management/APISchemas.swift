@@ -44,8 +44,11 @@ enum APISchemas {
                 "type": "object", "additionalProperties": ["type": "integer"],
                 "description": "For how many milliseconds the oldest due entry of each queue has waited.",
             ],
-            "pendingObjects": integer("Objects that wait to be deleted."),
-            "pendingBytes": integer("Their bytes, as far as those are known."),
+            "oldestTrash": integer(
+                "For how many milliseconds the oldest object could have been deleted, also one that the store refuses to delete."
+            ),
+            "pendingObjects": integer("Objects of deleted blobs that wait to be deleted."),
+            "pendingBytes": integer("Their bytes."),
         ]),
         "Document": ["type": "object"],
         "Errors": object([
