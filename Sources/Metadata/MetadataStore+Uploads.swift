@@ -160,21 +160,20 @@ extension MetadataStore {
     /// Makes unpublished keys ours to delete: from now on nobody can publish them or go on with them.
     ///
     /// Also those that a collector has claimed or deleted, because the upload took longer than they were kept: it may have
-    /// been there before the object was, and would not come again. Such a key is taken into the trash again first. Whatever
-    /// the caller leaves by a crash is the collector's after the trash's delay, however long the key was meant to be kept.
+    /// been there before the object was, and would not come again. Such a key is taken into the trash again first, so
+    /// that a crash leaves it to the collector.
     ///
     /// - Returns: those keys of which that is so. Others were published.
     package func claim(_ keys: [[UInt8]]) async throws -> [[UInt8]] {
         guard !keys.isEmpty else { return [] }
         let delay = promises.trash
         return try await database.write { db in
-            let (end, due) = (db.now + Promises.claim, db.now + delay)
+            let end = db.now + Promises.claim
             // This waits for whoever publishes one of them. One that it does not find is nobody's to publish any more.
             var claimed = try db.inBatches(keys) {
                 """
-                UPDATE object_trash SET claimed_until = \(end),
-                    delete_after = CASE WHEN delete_after > \(due) THEN \(due) ELSE delete_after END
-                WHERE skey IN \(list: $0) AND digest IS NULL RETURNING skey
+                UPDATE object_trash SET claimed_until = \(end) WHERE skey IN \(list: $0) AND digest IS NULL
+                RETURNING skey
                 """
             }.map { $0.bytes(0) }
             let others = Set(keys).subtracting(claimed)
@@ -184,7 +183,7 @@ extension MetadataStore {
             claimed += try db.inBatches(forgotten.sorted { $0.lexicographicallyPrecedes($1) }) { some in
                 """
                 INSERT INTO object_trash (skey, claimed_until, delete_after)
-                VALUES \(rows: some.map { [$0.sqlValue, end.sqlValue, due.sqlValue] })
+                VALUES \(rows: some.map { [$0.sqlValue, end.sqlValue, (db.now + delay).sqlValue] })
                 ON CONFLICT (skey) DO NOTHING RETURNING skey
                 """
             }.map { $0.bytes(0) }

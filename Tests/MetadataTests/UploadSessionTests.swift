@@ -91,23 +91,6 @@ struct UploadSessionTests {
         }
     }
 
-    @Test("leave keys that are given up in the trash no longer than others stay there", arguments: Engine.available)
-    func claimedKeys(_ engine: Engine) async throws {
-        try await engine.withStore { store, database in
-            let second: [UInt8] = Array(repeating: 2, count: 16)
-            try await store.registerKeys([key, second])
-            try await store.save(record(5, at: .object(key)), after: nil)
-            try await database.write { try $0.run("UPDATE object_trash SET delete_after = 1 WHERE skey = \(second)") }
-            #expect(try await Set(store.claim([key, second])) == [key, second])
-            let rest = try await database.read { db in
-                try db.run("SELECT delete_after FROM object_trash ORDER BY delete_after").map { $0.int(0) - db.now }
-            }
-            #expect(rest[0] < 0, "what is due stays so")
-            // The answer is as old as its transaction.
-            #expect((7_100_000...7_200_000).contains(rest[1]), "the bytes stay for the two hours of the trash")
-        }
-    }
-
     @Test("are found if the trash does not know a key of theirs", arguments: Engine.available)
     func audited(_ engine: Engine) async throws {
         try await engine.withStore { store, database in
