@@ -45,7 +45,7 @@ package struct CollectorMetrics: Sendable {
             "strata_gc_pending_objects",
             help: "Objects of deleted blobs that wait to be deleted."
         )
-        pendingBytes = metrics.gauge("strata_gc_pending_bytes", help: "Their bytes, as far as those are known.")
+        pendingBytes = metrics.gauge("strata_gc_pending_bytes", help: "Their bytes.")
         oldest = metrics.gauge(
             "strata_gc_oldest_trash_seconds",
             help: "For how long the oldest object could have been deleted."

@@ -7,7 +7,7 @@ struct KeeperSearch {
     private let db: any SQLTransaction
     private let promises: Promises
     /// How many manifests it may still look at. The rest is said to be more.
-    private var left = 1000
+    private var left = 200
     private var holds: [Int64: [RetentionHold]] = [:]
     private var rules: [Int64: RetentionEvaluator] = [:]
 

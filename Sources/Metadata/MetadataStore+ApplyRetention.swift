@@ -68,9 +68,8 @@ extension MetadataStore {
         return try await database.write { db in
             // Tags before manifests, and both in the order of their names, as pushes lock them.
             let locked = try tags.filter { try db.lockUnchanged($0, in: plan.repo) }
-            let unchanged = try locked.filter { try $0.subject != nil || !db.wasPulled($0, in: plan.repo) }
             var manifests: [Digest: Int64] = [:]
-            for tag in unchanged {
+            for tag in locked {
                 manifests[tag.facts.digest] = tag.manifest
                 if let subject = tag.facts.subject { manifests[subject] = tag.subject }
             }
@@ -78,6 +77,8 @@ extension MetadataStore {
             let there = try manifests.sorted { $0.key < $1.key }.filter { _, id in
                 try !db.run("SELECT id FROM manifest WHERE id = \(id) \(lock: .update)").isEmpty
             }.map(\.value)
+            // Whoever writes down a pull holds what was pulled.
+            let unchanged = try locked.filter { try $0.subject != nil || !db.wasPulled($0, in: plan.repo) }
             // A policy that is set meanwhile waits: what it says holds for all that is deleted after it was answered.
             for statement in policyLock { try db.run(statement) }
             try db.checkPolicies(of: work)
@@ -139,8 +140,8 @@ extension SQLTransaction {
         ).count == 1
     }
 
-    /// Whether a tag that follows others has one left to follow, or one that followed none has now. Where the manifest is gone
-    /// that it followed, or was pushed anew since the plan, the tag is one to be judged anew.
+    /// Whether a tag that follows others has one left to follow, or one that followed none has now. A manifest that is gone, or
+    /// has another row, is not the one that the plan judged: the next one does.
     ///
     /// - Parameter there: the manifests that are there of those that the tags name or follow, locked.
     fileprivate func mustStay(_ tag: RetentionPlan.TagPlan, beside there: [Int64], in repo: Int64) throws -> Bool {

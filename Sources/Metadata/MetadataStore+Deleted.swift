@@ -129,7 +129,7 @@ extension SQLTransaction {
         try run(.deletedTags(in: repo, after: last, limit: limit, promises, now: now)).map { row in
             let own = row.int(4)
             // Should the manifest go, it can be put back for a window.
-            let manifest = [row.optionalInt(6).map { max($0, now) + promises.window }, row.optionalInt(7)]
+            let manifest = [row.optionalInt(6).map { _ in now + promises.window }, row.optionalInt(7)]
             let later = row.int(8) == 0 ? manifest.compactMap(\.self).max() : nil
             return DeletedEntry(
                 tag: row.text(0),
@@ -171,7 +171,7 @@ extension Query {
     ) -> Query {
         """
         SELECT t.name, t.id, t.digest, t.deleted_at, t.restorable_until, t.reason,
-            (SELECT m.keep_until FROM manifest m WHERE m.repo_id = t.repo_id AND m.digest = t.digest),
+            (SELECT 1 FROM manifest m WHERE m.repo_id = t.repo_id AND m.digest = t.digest),
             (SELECT max(d.restorable_until) FROM deleted_manifest d WHERE d.digest = t.digest AND d.repo_id = t.repo_id),
             CASE WHEN \(word: .hasSuccessor) THEN 1 ELSE 0 END
         FROM deleted_tag t

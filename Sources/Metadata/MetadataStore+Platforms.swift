@@ -75,7 +75,7 @@ extension SQLTransaction {
                 guard let row = known[digest] else { continue }
                 if let data = row.optionalBytes(1) {
                     found[manifest] = Platforms.platform(ofConfiguration: data).map { [$0] } ?? []
-                } else if let platform = row.optionalText(2) {
+                } else if let platform = row.optionalText(2), !Platforms.mayLackBuild(platform) {
                     found[manifest] = platform.isEmpty ? [] : [platform]
                 } else if let key = row.optionalBytes(3), row.int(4) <= MetadataStore.maximumConfigurationSize {
                     unread.insert(UnreadConfiguration(digest: digest, key: key, size: row.int(4)))

@@ -13,7 +13,10 @@ package struct PulledReference: Hashable, Sendable {
 
 extension MetadataStore {
     /// Adds to how often references were pulled; now is when they last were. What is gone by now is left out.
-    package func addPulls(_ counts: [PulledReference: Int64]) async throws {
+    ///
+    /// - Returns: those that somebody is about to move or to delete, which are to be added later.
+    @discardableResult
+    package func addPulls(_ counts: [PulledReference: Int64]) async throws -> [PulledReference] {
         try await database.write { db in
             let names = Set(counts.keys.map(\.repository)).sorted { $0.text < $1.text }
             let rows = try db.inBatches(names.map(\.text)) {
@@ -23,7 +26,7 @@ extension MetadataStore {
             let wanted = counts.compactMap { pulled, count in
                 ids[pulled.repository.text].map { PulledRow(repo: $0, pulled.reference, count) }
             }
-            let pulls = try db.existing(wanted)
+            let (pulls, busy) = try db.existing(wanted)
             try db.inBatches(pulls) { some in
                 """
                 INSERT INTO pull_stat (repo_id, reference, pulls, last_at)
@@ -34,11 +37,19 @@ extension MetadataStore {
                 DO UPDATE SET pulls = pull_stat.pulls + excluded.pulls, last_at = excluded.last_at
                 """
             }
+            return counts.keys.filter {
+                busy.contains(PulledRow.Key(repo: ids[$0.repository.text], reference: $0.reference))
+            }
         }
     }
 }
 
 private struct PulledRow {
+    struct Key: Hashable {
+        let repo: Int64?
+        let reference: Reference
+    }
+
     let repo: Int64
     let reference: Reference
     let count: Int64
@@ -54,24 +65,38 @@ private struct PulledRow {
 
 extension SQLTransaction {
     /// Those whose tag or manifest is there: what was deleted since it was pulled has lost its counts, and one of the same
-    /// name that comes later begins anew. They stay until the end, so that whoever deletes one finds its counts. In one order,
-    /// so that two nodes that write theirs down cannot wait for each other.
-    fileprivate func existing(_ pulls: [PulledRow]) throws -> [PulledRow] {
-        try Dictionary(grouping: pulls, by: \.repo).sorted { $0.key < $1.key }.flatMap { repo, pulls in
-            let tags = try inBatches(pulls.compactMap(\.tag).sorted()) {
-                "SELECT name FROM tag WHERE repo_id = \(repo) AND name IN \(list: $0) ORDER BY name \(lock: .keyShare)"
+    /// name that comes later begins anew. They stay until the end, so that whoever deletes one finds its counts; nobody is
+    /// waited for, lest all that are held by then keep others waiting. In one order, so that two nodes that write theirs down
+    /// cannot wait for each other.
+    fileprivate func existing(_ pulls: [PulledRow]) throws -> (held: [PulledRow], busy: Set<PulledRow.Key>) {
+        var (held, busy): ([PulledRow], Set<PulledRow.Key>) = ([], [])
+        for (repo, pulls) in Dictionary(grouping: pulls, by: \.repo).sorted(by: { $0.key < $1.key }) {
+            let free = try names(of: pulls, in: repo) {
+                "SELECT name FROM tag WHERE repo_id = \(repo) AND name IN \(list: $0) \(lock: .keyShareUnlessLocked)"
+            } digests: {
+                "SELECT digest FROM manifest WHERE repo_id = \(repo) AND digest IN \(list: $0) \(lock: .keyShareUnlessLocked)"
             }
-            let digests = try inBatches(pulls.compactMap(\.digest).sorted()) {
-                """
-                SELECT digest FROM manifest WHERE repo_id = \(repo) AND digest IN \(list: $0)
-                ORDER BY digest \(lock: .keyShare)
-                """
+            let rest = try names(of: pulls.filter { !free.contains($0.text) }, in: repo) {
+                "SELECT name FROM tag WHERE repo_id = \(repo) AND name IN \(list: $0)"
+            } digests: {
+                "SELECT digest FROM manifest WHERE repo_id = \(repo) AND digest IN \(list: $0)"
             }
-            let found = Set(tags.map { $0.text(0) } + digests.map { "\($0.digest(0))" })
             // Tags before digests, as deletions forget them.
             let sorted = pulls.sorted { ($0.digest == nil ? 0 : 1, $0.text) < ($1.digest == nil ? 0 : 1, $1.text) }
-            return sorted.filter { found.contains($0.text) }
+            held += sorted.filter { free.contains($0.text) }
+            busy.formUnion(pulls.filter { rest.contains($0.text) }.map { .init(repo: repo, reference: $0.reference) })
         }
+        return (held, busy)
+    }
+
+    private func names(
+        of pulls: [PulledRow],
+        in repo: Int64,
+        tags: ([String]) -> Query,
+        digests: ([Digest]) -> Query
+    ) throws -> Set<String> {
+        let names = try inBatches(pulls.compactMap(\.tag), tags).map { $0.text(0) }
+        return Set(names + (try inBatches(pulls.compactMap(\.digest), digests).map { "\($0.digest(0))" }))
     }
 
     /// One of the same name that comes later begins anew.

@@ -74,8 +74,8 @@ extension SQLTransaction {
         ).map { $0.int(0) }
     }
 
-    /// A client lets go of a manifest and so of those that are about it: they stay for the window, then a collector looks. What
-    /// rules said of them, before the manifest came perhaps, holds no more.
+    /// A client lets go of a manifest and so of those that are about it: they stay for the window, then a collector looks. A
+    /// sentence from before the manifest came must not take them now.
     func release(referrersOf id: Int64, keepingFor window: Int64) throws {
         let referrers = try run(
             """

@@ -51,6 +51,11 @@ package enum Platforms: Hashable, Sendable {
         }
     }
 
+    /// Whether a platform was perhaps written down before builds were: its configuration is to be read again.
+    package static func mayLackBuild(_ platform: String) -> Bool {
+        platform.hasPrefix("windows/") && platform.split(separator: "/").count == 2
+    }
+
     /// - Returns: nil if the configuration is not an image's.
     package static func platform(ofConfiguration bytes: [UInt8]) -> String? {
         (try? JSONDecoder().decode(Platform.self, from: Data(bytes)))?.text

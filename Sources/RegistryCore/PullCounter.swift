@@ -39,7 +39,11 @@ package final class PullCounter: Sendable {
         for start in stride(from: 0, to: taken.count, by: Self.step) {
             do {
                 let some = taken[start..<min(start + Self.step, taken.count)]
-                try await metadata.addPulls(Dictionary(uniqueKeysWithValues: some.map { ($0.key, $0.value) }))
+                let step = Dictionary(uniqueKeysWithValues: some.map { ($0.key, $0.value) })
+                let busy = try await metadata.addPulls(step)
+                counts.withLock { counts in
+                    for pulled in busy { counts[pulled, default: 0] += step[pulled] ?? 0 }
+                }
             } catch {
                 let rest = taken[start...].map { ($0.key, $0.value) }
                 counts.withLock { $0.merge(rest, uniquingKeysWith: +) }

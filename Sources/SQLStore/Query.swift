@@ -37,6 +37,8 @@ extension [UInt8]: SQLBindable {
 /// Source: [PostgreSQL 15, 13.3.2 Row-Level Locks](https://www.postgresql.org/docs/15/explicit-locking.html).
 package enum RowLock: String, Sendable {
     case keyShare = "FOR KEY SHARE"
+    /// Finds only rows that nobody is about to delete or to change the key of, and never waits.
+    case keyShareUnlessLocked = "FOR KEY SHARE SKIP LOCKED"
     case noKeyUpdate = "FOR NO KEY UPDATE"
     case update = "FOR UPDATE"
     /// Finds only rows that nobody else has locked, and never waits.

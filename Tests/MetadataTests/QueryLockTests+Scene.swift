@@ -99,11 +99,15 @@ extension QueryLockTests {
             )
         }
 
-        func pull(_ references: [String]) async throws {
+        /// - Returns: those that were not written down, since somebody has them.
+        @discardableResult
+        func pull(_ references: [String]) async throws -> [String] {
             let pulls = try references.map {
                 PulledReference(try Reference(parsing: $0), in: repository)
             }
-            try await store.addPulls(Dictionary(uniqueKeysWithValues: pulls.map { ($0, 1) }))
+            return try await store.addPulls(Dictionary(uniqueKeysWithValues: pulls.map { ($0, 1) })).map {
+                "\($0.reference)"
+            }
         }
 
         /// A plan that deletes every tag.

@@ -85,10 +85,20 @@ class Edge(Service):
             body = answer.read()
             return Response(answer.status, {name.lower(): value for name, value in answer.getheaders()}, body)
 
+    def settled(self, log: str) -> str:
+        """A log once nothing has come for a while: nginx writes a request down after the client has its answer."""
+        text, since = None, time.monotonic()
+        while time.monotonic() - since < 0.3:
+            now = (self.logs / log).read_text()
+            if now != text:
+                text, since = now, time.monotonic()
+            time.sleep(0.02)
+        return text
+
     def fetches(self, key: str) -> list[dict]:
         """What was fetched from the bucket for an object: status, range, bytes received, moment of the signature."""
         form = re.compile(r'\S+ status=(\d+) (\S+) range="(.*)" received=([\d, :]+) signed=(\S+) ')
-        found = [form.match(line) for line in (self.logs / "origin.log").read_text().splitlines() if key in line]
+        found = [form.match(line) for line in self.settled("origin.log").splitlines() if key in line]
         return [
             {"status": int(m[1]), "range": m[3], "bytes": sum(map(int, re.findall(r"\d+", m[4]))), "signed": m[5]}
             for m in found

@@ -63,6 +63,7 @@ CASES = [
     ("StrataRetentionSurge", {"strata_retention_tags_total": "0+1x1500 3500x100"}, 1502),
     ("StrataRetentionSurge", {"strata_retention_tags_total": "0+100x1500 153000x100"}, None),
     ("StrataRetentionSurge", {"strata_retention_tags_total": "0x1500 900x100"}, None),
+    ("StrataRetentionSurge", {"strata_retention_tags_total": "0x1000 3000x1440 6000x500"}, None),
     ("StrataCollectionFails", {"strata_gc_failures_total": "0 0+1x120"}, 62),
     ("StrataCollectionFails", {"strata_gc_failures_total": "0x9 1x120"}, None),
     ("StrataRetentionFails", {"strata_retention_failures_total": "0 0 1x59 2x59 3x59 4x59 5x60"}, 182),

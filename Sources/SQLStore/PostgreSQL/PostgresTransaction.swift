@@ -105,9 +105,9 @@ final class PostgresTransaction: SQLTransaction {
         guard abs(row.int(1) / 1000 - now) <= Self.longestStandstill else { throw PostgresError.stoodStill }
     }
 
-    /// Milliseconds by which ``now`` may differ from when the transaction began: promises count from the one. Longer than an
-    /// overloaded server takes.
-    private static let longestStandstill: Int64 = 10_000
+    /// Milliseconds by which ``now`` may differ from when the transaction began: promises count from the one. Longer than any
+    /// answer is waited for, behind a pooler that is busy perhaps.
+    private static let longestStandstill: Int64 = 60_000
 
     private static func rows(of result: OpaquePointer) throws -> [SQLRow] {
         let columns = PQnfields(result)

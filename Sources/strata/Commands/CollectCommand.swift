@@ -58,6 +58,11 @@ struct CollectCommand: AsyncParsableCommand {
                 print("\(queue.rawValue): \(lag == 0 ? "nothing has waited" : "the oldest has waited for \(lag) s")")
             }
             print("trash: \(status.pendingObjects) objects, \(status.pendingBytes) bytes")
+            if status.oldestTrash >= 1000 {
+                print(
+                    "the oldest object could have been deleted for \(status.oldestTrash / 1000) s; the log says if the store refuses"
+                )
+            }
         }
     }
 
