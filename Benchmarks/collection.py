@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """What garbage collection costs, on SQLite and on PostgreSQL with blobs on disk, and on PostgreSQL and Ceph: the latency of
-pushes and pulls with and without a backlog that is worked off beside them, and the cost of deleting, of checking and of
+pushes and pulls with and without a backlog that is worked off, or rules that are applied, beside them, and the cost of deleting, of checking and of
 reclaiming a manifest as the registry fills, all of whose manifests share a layer. With --write the tables in
 docs/benchmarks.md are replaced. Starts servers of its own.
 
@@ -162,58 +162,123 @@ def numbers(count):
     return f"WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})"
 
 
-def backlog(store, count):
+class Backlog:
     """Layers of 1 MiB that a repository held and nothing lists. They are due now: a collector that is hours behind works more."""
-    now = int(time.time() * 1000)
-    store.fill(
-        "INSERT INTO repository (name, created_at) VALUES ('backlog', 0)",
-        f"{numbers(count)} INSERT INTO blob (digest, size, created_at) SELECT digest('backlog ' || i), 1048576, 0 FROM n",
-        f"{numbers(count)} INSERT INTO blob_copy (digest, skey) SELECT digest('backlog ' || i), skey('backlog ' || i) FROM n",
-        f"""{numbers(count)} INSERT INTO repo_blob (repo_id, digest, size, lease_until)
-            SELECT (SELECT id FROM repository WHERE name = 'backlog'), digest('backlog ' || i), 1048576, 0 FROM n""",
-        f"""INSERT INTO gc_hint (kind, due_at, ref) SELECT 2, {now}, l.id FROM repo_blob l JOIN repository r ON r.id = l.repo_id
-            WHERE r.name = 'backlog' ORDER BY l.id""",
-    )
-    store.make_objects(sha256(f"backlog {number}")[:16].hex() for number in range(1, count + 1))
+
+    KINDS = ("links", "blobs", "objects")
+    WHAT = "links / blobs / objects reclaimed each second"
+    SETTINGS = ("gc.enabled",)
+
+    def __init__(self, store, count):
+        self.store, self.count = store, count
+
+    def fill(self):
+        now, all = int(time.time() * 1000), numbers(self.count)
+        self.store.fill(
+            "INSERT INTO repository (name, created_at) VALUES ('backlog', 0)",
+            f"{all} INSERT INTO blob (digest, size, created_at) SELECT digest('backlog ' || i), 1048576, 0 FROM n",
+            f"{all} INSERT INTO blob_copy (digest, skey) SELECT digest('backlog ' || i), skey('backlog ' || i) FROM n",
+            f"""{all} INSERT INTO repo_blob (repo_id, digest, size, lease_until)
+                SELECT (SELECT id FROM repository WHERE name = 'backlog'), digest('backlog ' || i), 1048576, 0 FROM n""",
+            f"""INSERT INTO gc_hint (kind, due_at, ref) SELECT 2, {now}, l.id FROM repo_blob l
+                JOIN repository r ON r.id = l.repo_id WHERE r.name = 'backlog' ORDER BY l.id""",
+        )
+        self.store.make_objects(sha256(f"backlog {number}")[:16].hex() for number in range(1, self.count + 1))
+
+    def begin(self):
+        """Before each server that works it off."""
+
+    def counts(self, server):
+        return [server.metric(rf'strata_gc_collected_total\{{kind="{kind}"\}}') for kind in self.KINDS]
+
+    def summary(self):
+        left = self.store.one(
+            "SELECT count(*) FROM repo_blob l JOIN repository r ON r.id = l.repo_id WHERE r.name = 'backlog'"
+        )
+        return f"{self.count:,} blobs of backlog; {left:,} links were left at the end."
+
+
+class Rules(Backlog):
+    """Tags of a hundred repositories, all but the last of which a rule deletes; what they named is collected."""
+
+    KINDS = ("manifests", "blobs")
+    WHAT = "tags deleted / manifests / blobs reclaimed each second"
+    SETTINGS = ("gc.enabled", "retention.enabled")
+    REPOSITORIES = 100
+
+    def fill(self):
+        all = numbers(self.count)
+        repository = f"JOIN repository r ON r.name = 'backlog/' || (1 + i % {self.REPOSITORIES})"
+        manifest = "JOIN manifest m ON m.repo_id = r.id AND m.digest = digest('manifest of rules ' || i)"
+        link = "JOIN repo_blob l ON l.repo_id = r.id AND l.digest = digest('rules ' || i)"
+        self.store.fill(
+            f"{numbers(self.REPOSITORIES)} INSERT INTO repository (name, created_at) SELECT 'backlog/' || i, 0 FROM n",
+            f"{all} INSERT INTO blob (digest, size, created_at) SELECT digest('rules ' || i), 20, 0 FROM n",
+            f"{all} INSERT INTO blob_inline (digest, data) SELECT digest('rules ' || i), bytes('12345678901234567890') FROM n",
+            f"""{all} INSERT INTO repo_blob (repo_id, digest, size, lease_until)
+                SELECT r.id, digest('rules ' || i), 20, 0 FROM n {repository}""",
+            f"""{all} INSERT INTO manifest (repo_id, digest, media_type_id, created_at, keep_until, payload)
+                SELECT r.id, digest('manifest of rules ' || i), (SELECT min(id) FROM media_type), 0, 0, bytes('{"x" * 500}')
+                FROM n {repository}""",
+            f"{all} INSERT INTO manifest_blob (manifest_id, link_id) SELECT m.id, l.id FROM n {repository} {manifest} {link}",
+            f"""{all} INSERT INTO tag (repo_id, name, manifest_id, updated_at)
+                SELECT r.id, 't' || i, m.id, i FROM n {repository} {manifest}""",
+        )
+        policy = '{"version": 1, "rules": [{"keep": "last", "count": 1, "by": "pushed"}, {"delete": "rest"}]}'
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            file.write(policy)
+            file.flush()
+            self.store.strata("retention", "set", "namespace/backlog", file.name)
+
+    def begin(self):
+        # A server that was stopped in the middle of a round has left its claim.
+        self.store.run("UPDATE job SET claimed_until = NULL, due_at = 0")
+
+    def counts(self, server):
+        return [self.count - self.tags(), *super().counts(server)]
+
+    def tags(self):
+        return self.store.one("SELECT count(*) FROM tag t JOIN repository r ON r.id = t.repo_id WHERE r.name LIKE 'backlog/%'")
+
+    def summary(self):
+        return f"{self.count:,} tags in {self.REPOSITORIES} repositories; {self.tags():,} were left at the end."
 
 
 class Reclaimed:
-    """Links, blobs and objects that a server's collector removes each second while `with` lasts."""
+    """What a server does of some work each second while `with` lasts."""
 
-    KINDS = ("links", "blobs", "objects")
-
-    def __init__(self, server):
-        self.server = server
-
-    def counts(self):
-        return [self.server.metric(rf'strata_gc_collected_total\{{kind="{kind}"\}}') for kind in self.KINDS]
+    def __init__(self, server, work):
+        self.server, self.work = server, work
 
     def __enter__(self):
-        self.before, self.begun = self.counts(), time.monotonic()
+        self.before, self.begun = self.work.counts(self.server), time.monotonic()
         return self
 
     def __exit__(self, *_):
         seconds = time.monotonic() - self.begun
-        self.numbers = [after - before for before, after in zip(self.before, self.counts())]
+        self.numbers = [after - before for before, after in zip(self.before, self.work.counts(self.server))]
         self.rates = [number / seconds for number in self.numbers]
 
 
-def undisturbed(store, count, rounds, seconds):
+def undisturbed(store, work, rounds, seconds):
     results, deleted = {}, 0
-    with store.serve(**{"promises.lease": "1h", "gc.enabled": "false"}) as server:
+    settings = {"promises.lease": "1h", "retention.enabled": "false", "retention.interval": "1s"}
+    with store.serve(**settings | {"gc.enabled": "false"}) as server:
         server.bench("seed", WORKERS, *CORPUS)
     begun = time.monotonic()
-    backlog(store, count)
+    work.fill()
     print(f"a backlog made in {time.monotonic() - begun:.0f} s", flush=True)
     for round in range(rounds):
         for title, scenario, options in STEPS:
             # One right after the other, and each of them first in turn: what else the machine does hits both.
             for collects in ("false", "true") if round % 2 == 0 else ("true", "false"):
-                with store.serve(**{"promises.lease": "1h", "gc.enabled": collects}) as server, Reclaimed(server) as reclaimed:
+                work.begin()
+                chosen = settings | {key: collects for key in work.SETTINGS}
+                with store.serve(**chosen) as server, Reclaimed(server, work) as reclaimed:
                     result = server.bench(scenario, WORKERS, *options, "--seconds", seconds)
                 if collects == "true" and reclaimed.rates[0] == 0:
                     raise SystemExit(f"{title}: nothing was reclaimed meanwhile; use a larger backlog")
-                deleted += reclaimed.numbers[2]
+                deleted += reclaimed.numbers[work.KINDS.index("objects")] if "objects" in work.KINDS else 0
                 if deleted > store.REAL:
                     raise SystemExit(f"{deleted} objects were deleted, of which some were none; use fewer rounds")
                 measured = [result["latency"]["p99"], result["operationsPerSecond"], *reclaimed.rates]
@@ -227,10 +292,8 @@ def undisturbed(store, count, rounds, seconds):
             title, f"{off[0]:.2f} ms", f"{on[0]:.2f} ms", f"{on[0] / off[0]:.2f} ×", f"{off[1]:,.0f}/s", f"{on[1]:,.0f}/s",
             " / ".join(f"{rate:,.0f}" for rate in on[2:]),
         ])
-    left = store.one("SELECT count(*) FROM repo_blob l JOIN repository r ON r.id = l.repo_id WHERE r.name = 'backlog'")
-    head = [f"{WORKERS} workers", "p99 without", "p99 while collecting", "ratio", "rate without", "rate while collecting",
-            "links / blobs / objects reclaimed each second"]
-    return f"{count:,} blobs of backlog; {left:,} links were left at the end. Medians of {rounds} rounds.\n\n{table(head, rows)}"
+    head = [f"{WORKERS} workers", "p99 without", "p99 with it", "ratio", "rate without", "rate with it", work.WHAT]
+    return f"{work.summary()} Medians of {rounds} rounds.\n\n{table(head, rows)}"
 
 
 def fill(store, manifests):
@@ -318,7 +381,7 @@ def growth(make_store, sizes, count):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engines", default="sqlite,postgres,fleet")
-    parser.add_argument("--parts", default="undisturbed,growth")
+    parser.add_argument("--parts", default="undisturbed,retention,growth")
     parser.add_argument("--backlog", type=int, default=1_000_000, help="blobs")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=4, help="of each step")
@@ -338,9 +401,10 @@ def main():
         for engine in options.engines.split(","):
             # What grows is in the database: where the objects are makes no difference.
             for part in ["undisturbed"] if engine == "fleet" else options.parts.split(","):
-                if part == "undisturbed":
+                if part != "growth":
                     with makers[engine]() as store:
-                        text = undisturbed(store, options.backlog, options.rounds, options.seconds)
+                        work = (Backlog if part == "undisturbed" else Rules)(store, options.backlog)
+                        text = undisturbed(store, work, options.rounds, options.seconds)
                 else:
                     text = growth(makers[engine], [int(size) for size in options.growth.split(",")], options.deletions)
                 text = f"{MACHINE}\n\n{text}"
