@@ -36,13 +36,14 @@ enum Engine: String, CaseIterable, CustomTestStringConvertible {
     /// A new database on the test server.
     static func makePostgresDatabase() async throws -> PostgresDatabase.Settings {
         let name = "t" + UUID().uuidString.lowercased().replacing("-", with: "")
-        // Without limits: all suites make theirs at the same time.
+        // Without limits, and with time to connect: all suites make theirs at the same time.
+        let server = (server ?? "") + " connect_timeout=30"
         let admin = PostgresDatabase(
-            PostgresDatabase.Settings(url: (server ?? "") + " dbname=postgres", connections: 1, setsLimits: false),
+            PostgresDatabase.Settings(url: "\(server) dbname=postgres", connections: 1, setsLimits: false),
             logger: Logger(label: "test")
         )
         _ = try await admin.read { try $0.run(Query(schema: "CREATE DATABASE \(name)")) }
-        return PostgresDatabase.Settings(url: "\(server ?? "") dbname=\(name)", connections: 8)
+        return PostgresDatabase.Settings(url: "\(server) dbname=\(name)", connections: 8)
     }
 
     private func run<Result: Sendable>(
