@@ -296,6 +296,8 @@ class Killer(Actor):
         node = self.random.choice(self.world.nodes)
         self.world.count_collected(node)
         node.kill()
+        # A round of the rules that it had begun would be another node's in a quarter of an hour.
+        self.stores.sql(node, "UPDATE job SET claimed_until = 1 WHERE claimed_until IS NOT NULL")
         node.start()
         return self.world.count("kills")
 
