@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What garbage collection costs, on SQLite and on PostgreSQL with blobs on disk, and on PostgreSQL and Ceph: the latency of
-pushes and pulls with and without a backlog that is worked off, or rules that are applied, beside them, and the cost of deleting, of checking and of
-reclaiming a manifest as the registry fills, all of whose manifests share a layer. With --write the tables in
-docs/benchmarks.md are replaced. Starts servers of its own.
+pushes and pulls with and without a backlog that is worked off, or rules that are applied, beside them, and the cost of
+deleting, of checking and of reclaiming a manifest as the registry fills, all of whose manifests share a layer. With --write
+the tables in docs/benchmarks.md are replaced. Starts servers of its own.
 
     collection.py --engines sqlite --parts undisturbed
 """

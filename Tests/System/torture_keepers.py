@@ -5,7 +5,7 @@ import json
 import re
 import time
 
-from harness import OCI_MANIFEST, descriptor, image_manifest, sha256
+from harness import OCI_MANIFEST, image_manifest, sha256
 from torture import SLACK, WINDOW, Image, Unknown, Violation
 from torture_actors import Pusher
 
@@ -206,7 +206,7 @@ class Holder(Keeper):
         self.hold(tag, image)
         self.check(self.send)
         if self.held:
-            number, tag, _, kind = self.random.choice(self.held)
+            _, tag, _, kind = self.random.choice(self.held)
             path = f"/v2/{self.repository}/manifests/{tag}"
             self.refused("DELETE", path)
             if kind == "legal":
