@@ -94,6 +94,9 @@ extension Client {
         let outcome = try await attempt("restore image \(image) \(repository)") { node in
             try await node.metadata.restore(.digest(digest), in: repository)
         }
+        if case .refused(let error) = outcome, !world.plan.deletesBlobs, try witness.isKept(digest, in: repository) {
+            witness.complain("a deleted manifest could not be put back in time: \(error)")
+        }
         for move in moves {
             if case .refused = outcome {
                 try witness.end(move, move.before)

@@ -68,15 +68,16 @@ struct Content: Sendable {
                 """#
             try add(json, [config] + layers, [], subject, [architectures[config]].compactMap(\.self))
         }
-        func add(index children: [Int]) throws {
+        func add(index children: [Int], subject: Int? = nil) throws {
+            let about = subject.map { #","subject":\#(descriptor(ofImage: $0))"# } ?? ""
             let list = children.map { descriptor(ofImage: $0) }.joined(separator: ",")
             let type = "application/vnd.oci.image.index.v1+json"
             let platforms = Set(children.flatMap { images[$0].platforms })
             try add(
-                #"{"schemaVersion":2,"mediaType":"\#(type)","manifests":[\#(list)]}"#,
+                #"{"schemaVersion":2,"mediaType":"\#(type)","manifests":[\#(list)]\#(about)}"#,
                 [],
                 children,
-                nil,
+                subject,
                 platforms.sorted()
             )
         }
@@ -87,6 +88,7 @@ struct Content: Sendable {
         try add(index: [0, 1])
         try add(index: [1, 2])
         try add(image: 6, [5], subject: 0)
+        try add(index: [2, 3], subject: 2)
         (self.blobs, self.images) = (blobs, images)
     }
 

@@ -18,7 +18,7 @@ struct Faults {
 
     func ofWrite() -> WriteFault {
         guard hits() else { return .none }
-        let statement = 1 + scheduler.chance.index(16)
+        let statement = 1 + scheduler.chance.index(32)
         if scheduler.chance.hits(crashes) {
             return scheduler.chance.hits(400) ? .crashAfterwards : .crashes(statement: statement)
         }

@@ -156,6 +156,15 @@ extension SeededBug {
                     ? .answers([], changes: 1) : nil
             }
         ),
+        SeededBug(
+            name: "lost hint: condemned manifests",
+            description: "a rule leaves no hint for the manifest that it took the last name from",
+            adapt: { ($0.deletesTags, $0.deletesUntagged) = (true, false) },
+            change: { query, _ in
+                query.says("INSERT INTO gc_hint (kind, due_at, ref") && query.values.first == .integer(4)
+                    ? .answers([], changes: 1) : nil
+            }
+        ),
     ]
 
     private static let objects = [

@@ -16,6 +16,12 @@ extension Witness {
 }
 
 extension Query {
+    /// Whether a manifest `m` is about one that is there. An index that lists its subject is not kept by it.
+    static let isKeptBySubject: StaticString = """
+        EXISTS (SELECT 1 FROM manifest s WHERE s.repo_id = m.repo_id AND s.digest = m.subject
+            AND NOT EXISTS (SELECT 1 FROM manifest_child p WHERE p.parent_id = m.id AND p.child_digest = s.digest))
+        """
+
     /// One row for each thing that must never be.
     static func violations(at now: Int64) -> Query {
         """
@@ -128,7 +134,7 @@ extension Query {
             WHERE r.name IN \(list: repositories)
             AND NOT EXISTS (SELECT 1 FROM tag t WHERE t.manifest_id = m.id)
             AND NOT EXISTS (SELECT 1 FROM manifest_child e WHERE e.child_id = m.id)
-            AND NOT EXISTS (SELECT 1 FROM manifest s WHERE s.repo_id = m.repo_id AND s.digest = m.subject)
+            AND NOT \(word: isKeptBySubject)
             LIMIT 1
             """
     }

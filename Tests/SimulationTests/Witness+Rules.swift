@@ -71,6 +71,8 @@ struct Rules {
     fileprivate var unnamedSince: [Int64: Int64] = [:]
     /// Manifests that a rule took the last name from: they go without another rule, unless they are named again.
     fileprivate var condemned: Set<Witness.Thing> = []
+    /// Rows of manifests that must go: a rule took the last name from them then, and nothing has given them a reason to stay.
+    fileprivate var doomed: [Int64: Int64] = [:]
     /// The deletions by rules that were judged.
     fileprivate var judged: Set<Deletion> = []
 
@@ -97,6 +99,10 @@ struct Rules {
 
     func mayKeepUntagged(in repository: RepositoryName) -> Bool {
         policies(of: repository).contains { $0.contains(where: \.keepsUntagged) }
+    }
+
+    fileprivate func mayBeHeld(_ digest: Digest, in repository: RepositoryName) -> Bool {
+        holds.contains { $0.repository == repository && $0.subject == "\(digest)" && $1.possible.contains(true) }
     }
 
     fileprivate var certainHolds: [SimulatedHold] { holds.filter { $1.possible == [true] }.map(\.key) }
@@ -154,11 +160,14 @@ extension Witness {
 
     /// Looks at what the last step did to tags and manifests, and judges it.
     func checkRules() throws {
-        try checkManifests()
-        try checkTags()
+        var released = try checkManifests()
+        released.formUnion(try checkTags())
+        try noteDoomed(released)
     }
 
-    private func checkTags() throws {
+    /// - Returns: the manifests that rules took a tag from.
+    private func checkTags() throws -> Set<Thing> {
+        var released: Set<Thing> = []
         let tags = try knownTags()
         var gone = Set(rules.tags.keys).subtracting(tags.keys)
         for row in try sql.rows(.deletionsByRules, now: 0) {
@@ -166,9 +175,9 @@ extension Witness {
             guard rules.judged.insert(deletion).inserted else { continue }
             let (place, digest) = (try Place(row, from: 2), row.digest(4))
             try judge(place, digest)
-            if rules.mayRemove(condemned: true, in: place.repository) {
-                rules.condemned.insert(Thing(kind: .manifest, repository: place.repository, digest: digest))
-            }
+            let thing = Thing(kind: .manifest, repository: place.repository, digest: digest)
+            if rules.mayRemove(condemned: true, in: place.repository) { rules.condemned.insert(thing) }
+            released.insert(thing)
             gone.remove(place)
             try wasDeletedByRule(place, digest)
         }
@@ -189,6 +198,7 @@ extension Witness {
         for hold in rules.certainHolds where hold.subject.contains(":") && !isThere(hold) {
             throw Violation(description: "a held manifest is gone: \(hold.subject)")
         }
+        return released
     }
 
     /// Rules are asked of what was there before the step: of several tags that go at once none keeps another one.
@@ -211,7 +221,10 @@ extension Witness {
     }
 
     /// A rule removes what had no name for a day, and what rules took the last name from.
-    private func checkManifests() throws {
+    ///
+    /// - Returns: what was listed by, or is about, what rules removed.
+    private func checkManifests() throws -> Set<Thing> {
+        var released: Set<Thing> = []
         for row in try sql.rows(.removalsByRules, now: 0) {
             let deletion = Rules.Deletion(kind: .manifest, id: row.int(0), at: row.int(1))
             guard rules.judged.insert(deletion).inserted else { continue }
@@ -231,9 +244,10 @@ extension Witness {
                 throw Violation(description: "a rule removed a manifest that the policies keep: \(thing.digest)")
             }
             for digest in Content.standard?.dependents(of: thing.digest) ?? [] {
-                rules.condemned.insert(Thing(kind: .manifest, repository: thing.repository, digest: digest))
+                released.insert(Thing(kind: .manifest, repository: thing.repository, digest: digest))
             }
         }
+        rules.condemned.formUnion(released)
         var unnamed: [Thing: Int64] = [:]
         for row in try sql.rows(.manifests, now: 0) {
             let thing = Thing(
@@ -251,6 +265,27 @@ extension Witness {
             }
         }
         rules.unnamed = unnamed
+        return released
+    }
+
+    /// What rules take the last name from goes, unless it is named or pushed again, held, or a policy keeps what has no name.
+    private func noteDoomed(_ released: Set<Thing>) throws {
+        guard !released.isEmpty || !rules.doomed.isEmpty else { return }
+        for row in try sql.rows(.manifests, now: 0) {
+            let (repository, digest, id) = (try RepositoryName(parsing: row.text(0)), row.digest(1), row.int(3))
+            let isKept = rules.mayKeepUntagged(in: repository) || rules.mayBeHeld(digest, in: repository)
+            if released.contains(Thing(kind: .manifest, repository: repository, digest: digest)) {
+                rules.doomed[id] = scheduler.now
+            }
+            if row.int(2) != 0 || isKept || row.int(4) > rules.doomed[id] ?? 0 { rules.doomed[id] = nil }
+        }
+    }
+
+    /// When no collector has anything to do any more.
+    func checkDoomedAreGone() throws {
+        for row in try sql.rows(.manifests, now: 0) where rules.doomed[row.int(3)] != nil {
+            throw Violation(description: "a manifest is left that a rule let go of: \(row.digest(1))")
+        }
     }
 
     /// After a round of the rules in which nothing failed: whatever they delete is gone.
@@ -318,7 +353,7 @@ extension Query {
     fileprivate static let manifests: Query = """
         SELECT r.name, m.digest, EXISTS (SELECT 1 FROM tag t WHERE t.manifest_id = m.id)
             OR EXISTS (SELECT 1 FROM manifest_child c WHERE c.child_id = m.id)
-            OR EXISTS (SELECT 1 FROM manifest s WHERE s.repo_id = m.repo_id AND s.digest = m.subject), m.id
+            OR \(word: isKeptBySubject), m.id, m.created_at
         FROM manifest m JOIN repository r ON r.id = m.repo_id
         """
     fileprivate static let tags: Query = """

@@ -197,6 +197,18 @@ final class Witness {
         )
     }
 
+    /// Whether a manifest is gone that a client was told to be able to put back.
+    func isKept(_ digest: Digest, in repository: RepositoryName) throws -> Bool {
+        try !sql.rows(
+            """
+            SELECT 1 FROM witness.kept k WHERE k.repository = \(repository) AND k.digest = \(digest)
+            AND k.until > \(scheduler.now) AND NOT EXISTS (SELECT 1 FROM repository r JOIN manifest m ON m.repo_id = r.id
+                WHERE r.name = k.repository AND m.digest = k.digest)
+            """,
+            now: 0
+        ).isEmpty
+    }
+
     func endRelease(_ thing: Thing) { released[thing]?.underWay -= 1 }
 
     /// Whether a client ever asked for its end.
@@ -221,6 +233,7 @@ final class Witness {
     ///   - repositories: where manifests without a name do not stay.
     ///   - late: whether an object may be left that was written when its key was no longer kept.
     func checkNothingIsLeft(untaggedIn repositories: [RepositoryName], late: Bool) throws {
+        try checkDoomedAreGone()
         let rows = try sql.rows(.leftovers(untaggedIn: repositories, late: late), now: scheduler.now)
         if let row = rows.first { throw Violation(description: row.text(0)) }
     }
