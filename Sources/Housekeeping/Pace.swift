@@ -9,7 +9,7 @@ package final class Pace: Sendable {
     /// A step that hung must not make the rest hang as long.
     private static let longestRest = Duration.seconds(5)
     /// From then on the share doubles with each hour. What is due must be gone within nine: a day without the 14 h 15 min
-    /// for which promises and the trash keep bytes at most.
+    /// for which promises and the trash keep the bytes of what is deleted right after its push.
     private static let patience = 4
 
     package static let unlimited = Pace(percent: 100)

@@ -101,6 +101,16 @@ package struct Explanation: Hashable, Sendable, Encodable {
         /// Manifests of the repository that list it, those that are named first.
         package let manifests: [Manifest]
         package let hasMoreManifests: Bool
+        /// If none lists it: those of the last deleted ones that did, the last first.
+        package let deletedManifests: [DeletedManifest]
+    }
+
+    package struct DeletedManifest: Hashable, Sendable, Encodable {
+        package let digest: String
+        package let deletedAt: Int64
+        package let restorableUntil: Int64
+        /// Who or which rule.
+        package let reason: String
     }
 
     package struct Deletion: Hashable, Sendable, Encodable {

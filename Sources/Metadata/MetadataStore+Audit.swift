@@ -169,6 +169,23 @@ extension MetadataStore {
                 """
         ),
         Invariant(
+            kind: "blob-in-two-places",
+            detail: "a blob is inline and an object: the object would never be deleted",
+            query: """
+                SELECT 'blob of ' || b.size || ' bytes' FROM blob b JOIN blob_copy c ON c.digest = b.digest
+                JOIN blob_inline i ON i.digest = b.digest
+                """
+        ),
+        Invariant(
+            kind: "location-without-blob",
+            detail: "an object or inline bytes belong to a blob that does not exist: nobody would ever delete them",
+            query: """
+                SELECT 'an object' FROM blob_copy c LEFT JOIN blob b ON b.digest = c.digest WHERE b.digest IS NULL
+                UNION ALL
+                SELECT 'inline bytes' FROM blob_inline i LEFT JOIN blob b ON b.digest = i.digest WHERE b.digest IS NULL
+                """
+        ),
+        Invariant(
             kind: "key-in-two-places",
             detail: "a published key is also in the trash: its object would be deleted",
             query: """

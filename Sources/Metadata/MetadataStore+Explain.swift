@@ -87,15 +87,41 @@ extension SQLTransaction {
             size: size,
             links: try links.prefix(Int(limit)).map { link in
                 let manifests = try manifests(listing: link.int(0), limit: Int(limit) + 1)
+                let deleted = try manifests.isEmpty ? deletedManifests(listing: digest, of: link.int(0)) : []
                 return Explanation.Link(
                     repository: link.text(1),
                     leaseUntil: link.int(2),
                     manifests: try manifests.prefix(Int(limit)).map { try search.explain($0, level: 1) },
-                    hasMoreManifests: manifests.count > limit
+                    hasMoreManifests: manifests.count > limit,
+                    deletedManifests: deleted
                 )
             },
             hasMoreLinks: links.count > limit
         )
+    }
+
+    /// Looks at the last 200 that were deleted from the repository: nothing leads from a blob to them any more.
+    private func deletedManifests(listing digest: Digest, of link: Int64) throws -> [Explanation.DeletedManifest] {
+        let rows = try run(
+            """
+            SELECT d.digest, d.deleted_at, d.restorable_until, d.reason, y.name, d.payload FROM deleted_manifest d
+            JOIN media_type y ON y.id = d.media_type_id
+            WHERE d.repo_id = (SELECT repo_id FROM repo_blob WHERE id = \(link)) ORDER BY d.id DESC LIMIT 200
+            """
+        )
+        let listing = try rows.filter { row in
+            let algorithm = row.digest(0).algorithm
+            let manifest = try Manifest(decoding: row.bytes(5), declaredType: row.text(4), algorithm: algorithm)
+            return manifest.blobs.contains { $0.digest == digest }
+        }
+        return listing.prefix(Int(limit)).map { row in
+            Explanation.DeletedManifest(
+                digest: "\(row.digest(0))",
+                deletedAt: row.int(1),
+                restorableUntil: row.int(2),
+                reason: row.text(3)
+            )
+        }
     }
 
     private func addDeletions(of digest: Digest, in repos: ClosedRange<Int64>, to explanation: inout Explanation) throws

@@ -59,7 +59,13 @@ extension MetadataStore {
             guard try !db.run("SELECT id FROM repository WHERE id = \(repo) \(lock: .update)").isEmpty else {
                 throw RegistryError.nameUnknown(repository)
             }
-            let count = try db.run("SELECT count(*) FROM retention_hold WHERE repo_id = \(repo)").first?.int(0) ?? 0
+            let others = try db.run(
+                """
+                SELECT count(*) FROM retention_hold WHERE repo_id = \(repo)
+                AND NOT (subject = \(hold.subject.description) AND kind = \(hold.kind.rawValue))
+                """
+            )
+            let count = others.first?.int(0) ?? 0
             guard count < Self.maximumHolds else {
                 throw RegistryError(
                     .denied,

@@ -84,6 +84,21 @@ def test_only_what_is_to_come_is_told(fresh, stores):
     assert "It can be put back until" not in text and "It can be put back as long as its bytes are there." in text
 
 
+def test_a_layer_tells_which_deleted_manifests_listed_it(fresh):
+    server = fresh()
+    document = server.request("GET", f"{API}/openapi.json").json()
+    digest, _ = server.push_image("team/app", "v1", layers=[LAYER])
+    other, _ = server.push_image("team/app", "v2", layers=[b"another"])
+    for gone in (digest, other):
+        assert server.request("DELETE", f"/v2/team/app/manifests/{gone}").status == 202
+    (line,) = [line for line in explain(server, sha256(LAYER)) if "listed it" in line]
+    assert line.startswith(f"      - {digest} listed it until it was deleted at ") and line.endswith(": deleted by request")
+    found = checked(server, document, "GET", f"{API}/repositories/team/app/-/explain/{sha256(LAYER)}").json()
+    assert [each["digest"] for each in found["blob"]["links"][0]["deletedManifests"]] == [digest]
+    server.push_image("team/app", "v3", layers=[LAYER], config=b'{"again":1}')
+    assert "listed it" not in "\n".join(explain(server, sha256(LAYER)))
+
+
 def test_lists_that_are_cut_say_so(fresh):
     server = fresh()
     for number in range(21):

@@ -101,6 +101,9 @@ enum APISchemas {
                         object([
                             "repository": name, "leaseUntil": time, "manifests": list(explained),
                             "hasMoreManifests": flag("Whether more manifests list it."),
+                            "deletedManifests": list(
+                                object(["digest": digest, "deletedAt": time, "restorableUntil": time, "reason": text])
+                            ),
                         ])
                     ),
                     "hasMoreLinks": flag("Whether more repositories hold it."),

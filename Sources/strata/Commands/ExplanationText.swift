@@ -75,8 +75,11 @@ struct ExplanationText {
         let links = found.links.flatMap { link in
             let lease = link.leaseUntil > askedAt ? ", promised to clients until \(link.leaseUntil.shownAsTime)" : ""
             let manifests = link.manifests.flatMap { below("\($0.digest) lists it", $0) }
+            let deleted = link.deletedManifests.map {
+                "\($0.digest) listed it until it was deleted at \($0.deletedAt.shownAsTime): \($0.reason)"
+            }
             return ["  - \(link.repository)\(lease)"]
-                + (manifests + (link.hasMoreManifests ? ["and more"] : [])).map {
+                + (manifests + (link.hasMoreManifests ? ["and more"] : []) + deleted).map {
                     $0.hasPrefix(" ") ? "      \($0)" : "      - \($0)"
                 }
         }
