@@ -54,7 +54,9 @@ package struct StoreVerifier: Sendable {
         report.findings += try await metadata.violations()
         try await verifyManifests(&report) { progress(done(in: $0), total) }
         try await verifyBlobs(&report) { progress(done(in: $0), total) }
-        report.findings += try await strayObjects(repair: repair)
+        // Beside missing objects, those that no row knows may be of another registry whose store this is.
+        let isOurs = !report.findings.contains { $0.kind == Self.missing }
+        report.findings += try await strayObjects(repair: repair, isOurs: isOurs)
         if repair { report.repaired += try await metadata.hintForgotten() }
         report.repaired += report.findings.count { $0.kind == Self.condemned }
         return report
@@ -128,7 +130,7 @@ package struct StoreVerifier: Sendable {
                 let found = digester.finalize()
                 return found == blob.digest ? nil : ("blob-corrupt", "its object \(key) hashes to \(found)")
             } catch BlobStorageError.missing {
-                return ("blob-missing", "its object \(key) is not there, or has not \(blob.size) bytes")
+                return (Self.missing, "its object \(key) is not there, or has not \(blob.size) bytes")
             }
         }
     }
@@ -138,7 +140,9 @@ package struct StoreVerifier: Sendable {
     ///
     /// Such an object is not deleted for not being known: a young one may be of a store that was put back to an earlier
     /// moment and is still being looked into.
-    private func strayObjects(repair: Bool) async throws -> [Finding] {
+    ///
+    /// - Parameter isOurs: whether no object is missing; else nothing is condemned.
+    private func strayObjects(repair: Bool, isOurs: Bool) async throws -> [Finding] {
         let found = FindingList()
         let limit = Int64(Date().timeIntervalSince1970) - Self.strayAge
         try await blobs.forEachObject { object in
@@ -147,9 +151,11 @@ package struct StoreVerifier: Sendable {
                 guard try await blobs.exists(object.key) else { return }
                 let isOld = object.modifiedAt < limit
                 let isCondemned =
-                    repair && isOld ? try await metadata.condemn(strayKey: object.key.bytes, size: object.size) : false
+                    repair && isOurs && isOld
+                    ? try await metadata.condemn(strayKey: object.key.bytes, size: object.size) : false
                 let age = isOld ? "for more than a week" : "for less than a week"
-                let end = isCondemned ? "it is in the trash now" : "it stays"
+                let why = repair && !isOurs ? ", since others are missing: is this the right store?" : ""
+                let end = isCondemned ? "it is in the trash now" : "it stays\(why)"
                 found.append(
                     Finding(
                         kind: isCondemned ? Self.condemned : "stray-object",
@@ -162,6 +168,7 @@ package struct StoreVerifier: Sendable {
         return found.all
     }
 
+    private static let missing = "blob-missing"
     private static let condemned = "stray-object-condemned"
     /// How old an object that no row knows must be before it is given to the trash. Seconds: a week.
     private static let strayAge: Int64 = 7 * 86_400

@@ -98,9 +98,12 @@ extension MetadataStore {
                 let id = tags[0].manifest
                 try db.release(manifest: id, keepingFor: window)
                 if try !keepsUntagged && !db.isNamed(manifest: id) {
-                    let rows = try db.run("SELECT keep_until FROM manifest WHERE id = \(id)")
                     let reason = tags[0].verdict.deletedBy.joined(separator: ", ")
-                    try db.hint(.condemned, rows.map { (id, $0.int(0)) }, Sentence(reason: reason, since: db.now))
+                    for row in try db.run("SELECT keep_until, created_at FROM manifest WHERE id = \(id)") {
+                        // The clock of the database may have been set back since the push.
+                        let sentence = Sentence(reason: reason, since: max(db.now, row.int(1)))
+                        try db.hint(.condemned, [(id, row.int(0))], sentence)
+                    }
                 }
             }
             return try db.note(work, tags: dropped.count, isWhole: dropped.count == tags.count)
@@ -187,6 +190,9 @@ extension SQLTransaction {
         let policies = try policies(applyingTo: plan.repository)
         guard Set(policies) == Set(plan.policies), Set(try lockHolds(in: plan.repo)) == Set(plan.holds) else {
             throw RegistryError.overtaken(work, "The policies or the holds of \(plan.repository) have changed")
+        }
+        guard try !run("SELECT 1 FROM repository WHERE id = \(plan.repo)").isEmpty else {
+            throw RegistryError.overtaken(work, "The repository \(plan.repository) was deleted")
         }
     }
 

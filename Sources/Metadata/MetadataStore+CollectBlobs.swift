@@ -11,9 +11,7 @@ extension MetadataStore {
     /// - Parameter limit: most hints that are worked off.
     package func collectBlobs(limit: Int) async throws -> Collected {
         let trash = promises.trash
-        return try await collecting { db in
-            let hints = try db.dueHints(.blob, limit: limit)
-            guard !hints.isEmpty else { return Collected() }
+        return try await collecting(.blob, limit: limit) { db, hints in
             let digests = Set(hints.map { $0.digest(2) }).sorted()
             let locked = try db.inBatches(digests) {
                 "SELECT digest FROM blob WHERE digest IN \(list: $0) ORDER BY digest \(lock: .updateUnlessLocked)"

@@ -29,9 +29,7 @@ extension MetadataStore {
     /// - Parameter limit: most hints that are worked off, which bounds how long the transaction takes.
     package func collectLinks(limit: Int) async throws -> Collected {
         let delay = promises.blobDelay
-        return try await collecting { db in
-            let hints = try db.dueHints(.link, limit: limit)
-            guard !hints.isEmpty else { return Collected() }
+        return try await collecting(.link, limit: limit) { db, hints in
             let ids = Set(hints.map { $0.int(1) }).sorted()
             let locked = try db.inBatches(ids) {
                 """

@@ -18,6 +18,38 @@ extension MetadataStore {
         }
     }
 
+    /// The same on the hints of a kind that have been due for longest. What fails each time must not be all that is ever tried,
+    /// so after an error these hints come later than others.
+    func collecting(
+        _ kind: HintKind,
+        limit: Int,
+        _ body: @escaping @Sendable (any SQLTransaction, _ hints: [SQLRow]) throws -> Collected
+    ) async throws -> Collected {
+        do {
+            return try await collecting { db in
+                let hints = try db.dueHints(kind, limit: limit)
+                return try hints.isEmpty ? Collected() : body(db, hints)
+            }
+        } catch {
+            await putOff(kind, limit: limit)
+            throw error
+        }
+    }
+
+    private func putOff(_ kind: HintKind, limit: Int) async {
+        do {
+            try await database.write { db in
+                // Each at another time, so that one that fails does so alone the next time.
+                for hint in try db.dueHints(kind, limit: limit) {
+                    let due = db.now + Self.busyDelay + hint.int(0) % 300 * 1000
+                    try db.run("UPDATE gc_hint SET due_at = \(due) WHERE id = \(hint.int(0))")
+                }
+            }
+        } catch {
+            // The database takes nothing at all, which is what the collector says already.
+        }
+    }
+
     /// Looks at manifests that something let go of. One goes if the policies of its repository have a rule for such
     /// manifests, and is looked at again if it is too young for it.
     ///
@@ -27,8 +59,7 @@ extension MetadataStore {
     /// - Parameter limit: most hints that are worked off.
     package func collectReleasedManifests(limit: Int) async throws -> Collected {
         let (window, lock) = (promises.window, database.dialect.tableLock("retention_policy"))
-        return try await collecting { db in
-            let hints = try db.dueHints(.manifest, limit: limit)
+        return try await collecting(.manifest, limit: limit) { db, hints in
             let released = try db.released(manifests: hints.map { $0.int(1) })
             let young = released.ruled.filter { $0.value.due(window) > db.now }
             let named = try db.named(manifests: released.ruled.keys.filter { young[$0] == nil }.sorted())
@@ -56,8 +87,8 @@ extension MetadataStore {
     /// What it named goes the same way.
     package func collectCondemnedManifest() async throws -> Collected {
         let (window, lock) = (promises.window, database.dialect.tableLock("retention_policy"))
-        return try await collecting { db in
-            guard let hint = try db.dueHints(.condemned, limit: 1).first else { return Collected() }
+        return try await collecting(.condemned, limit: 1) { db, hints in
+            let hint = hints[0]
             try db.drop(hints: [hint.int(0)])
             var collected = Collected(hints: 1)
             let sentence = Sentence(reason: hint.optionalText(3) ?? "", since: hint.int(4))

@@ -159,25 +159,28 @@ extension SQLTransaction {
         }
     }
 
-    /// - Throws: ``RegistryError`` `.denied` if a manifest, or an index that it is part of, is held.
-    func checkHolds(onManifest id: Int64, in repo: Int64) throws {
-        let holds = try lockHolds(in: repo)
-        guard !holds.isEmpty else { return }
+    /// - Throws: ``RegistryError`` `.denied` if a manifest, or an index that it is part of, is held or has an immutable tag.
+    func checkDeletion(ofManifest id: Int64, in repo: Int64, named name: RepositoryName) throws {
+        let (immutability, holds) = (try immutability(of: name), try lockHolds(in: repo))
+        guard !holds.isEmpty || !immutability.isEmpty else { return }
+        // An index that was pushed at the same moment as a manifest that it lists does not know its row.
         let rows = try run(
             """
             WITH RECURSIVE whole (id) AS (
                 SELECT CAST(\(id) AS BIGINT) UNION
-                SELECT c.parent_id FROM manifest_child c JOIN whole w ON c.child_id = w.id
+                SELECT c.parent_id FROM whole w JOIN manifest m ON m.id = w.id JOIN manifest_child c
+                ON c.child_id = m.id OR (c.child_id IS NULL AND c.repo_id = m.repo_id AND c.child_digest = m.digest)
             )
             SELECT m.digest, t.name FROM whole w JOIN manifest m ON m.id = w.id LEFT JOIN tag t ON t.manifest_id = m.id
             ORDER BY m.digest, t.name
             """
         )
         for row in rows {
-            let tags = try row.optionalText(1).map { [try Tag(parsing: $0)] } ?? []
-            if let hold = holds.first(where: { $0.isOn(row.digest(0), tags) }) {
+            let tag = try row.optionalText(1).map { try Tag(parsing: $0) }
+            if let hold = holds.first(where: { $0.isOn(row.digest(0), [tag].compactMap(\.self)) }) {
                 throw RegistryError.held("the manifest cannot be deleted", by: hold)
             }
+            if let tag, let rule = immutability.rule(for: tag) { throw RegistryError.immutable(tag, by: rule, "deleted") }
         }
     }
 

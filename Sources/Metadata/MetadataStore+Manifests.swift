@@ -95,7 +95,7 @@ extension MetadataStore {
     ///
     /// - Returns: until when it can be put back for certain. Milliseconds since 1970.
     /// - Throws: ``RegistryError`` `.manifestUnknown`, `.preconditionFailed`; `.denied` while a hold is on it, on a tag that
-    ///   names it, or on an index that it is part of.
+    ///   names it, or on an index that it is part of, and if one of such tags is immutable.
     @discardableResult
     package func deleteManifest(
         _ digest: Digest,
@@ -124,9 +124,8 @@ extension MetadataStore {
             // Later statements than the lock: tags that were made meanwhile go, or are held, too; so are indexes that did not
             // see it when they were pushed.
             try db.adopt(manifest: id, digest, in: rows[0].int(1))
-            try db.checkHolds(onManifest: id, in: rows[0].int(1))
+            try db.checkDeletion(ofManifest: id, in: rows[0].int(1), named: repository)
             let tags = try db.run("DELETE FROM tag WHERE manifest_id = \(id) RETURNING repo_id, name, updated_at")
-            try db.checkDeletion(of: tags, in: repository)
             try db.remember(tags, of: digest, keepingFor: window, reason: Self.requested)
             try db.run("UPDATE manifest_child SET child_id = NULL WHERE child_id = \(id)")
             try db.release(referrersOf: id, keepingFor: window)
@@ -192,17 +191,6 @@ extension SQLTransaction {
     ///
     /// Nothing is joined: a tag that moves while its lock is waited for would then seem to be gone.
     func lockTag(_ tag: Tag, in repo: Int64) throws -> Int64? { try run(.lockedTag(tag, in: repo)).first?.int(0) }
-
-    /// - Parameter tags: rows that a transaction deletes, which an error undoes: repository, name.
-    /// - Throws: ``RegistryError`` `.denied` if a policy says that one of them stays.
-    fileprivate func checkDeletion(of tags: [SQLRow], in repository: RepositoryName) throws {
-        guard !tags.isEmpty else { return }
-        let immutability = try immutability(of: repository)
-        for row in tags {
-            let tag = try Tag(parsing: row.text(1))
-            if let rule = immutability.rule(for: tag) { throw RegistryError.immutable(tag, by: rule, "deleted") }
-        }
-    }
 
     func digest(ofManifest id: Int64) throws -> Digest? {
         try run("SELECT digest FROM manifest WHERE id = \(id)").first?.digest(0)

@@ -38,7 +38,7 @@ extension MetadataStore {
             let rows = try db.run(
                 """
                 SELECT id, created_at, deleted_at FROM deleted_repository
-                WHERE name = \(name) AND restorable_until > \(db.now)
+                WHERE name = \(name) AND restorable_until > 0
                 AND deleted_at BETWEEN \(time ?? 0) AND \(time ?? .max)
                 ORDER BY deleted_at DESC, id DESC LIMIT 1 \(lock: .update)
                 """

@@ -105,12 +105,12 @@ extension SQLTransaction {
     private static var mostLevels: Int { 32 }
 
     /// - Parameters:
-    ///   - since: what was deleted before is not put back.
+    ///   - before: what was deleted before this row was written is not put back.
     ///   - level: how far this one is from the one that was asked for.
     /// - Returns: the manifest's row, locked, be it that it was there; nil if nothing is kept of it.
     fileprivate func restore(
         _ digest: Digest,
-        since: Int64 = 0,
+        after before: Int64 = 0,
         level: Int = 0,
         in repo: Int64,
         _ promises: Promises,
@@ -125,16 +125,17 @@ extension SQLTransaction {
         }
         let kept = try run(
             """
-            SELECT y.name, d.payload, d.deleted_at FROM deleted_manifest d JOIN media_type y ON y.id = d.media_type_id
-            WHERE d.repo_id = \(repo) AND d.digest = \(digest) AND d.deleted_at >= \(since) ORDER BY d.id DESC LIMIT 1
+            SELECT y.name, d.payload, d.id FROM deleted_manifest d JOIN media_type y ON y.id = d.media_type_id
+            WHERE d.repo_id = \(repo) AND d.digest = \(digest) AND d.id > \(before) ORDER BY d.id DESC LIMIT 1
             """
         )
         guard let row = kept.first else { return nil }
         let manifest = try Manifest(decoding: row.bytes(1), declaredType: row.text(0), algorithm: digest.algorithm)
-        // What went with it comes with it; not what somebody had deleted before, whose bytes may be gone.
-        let since = row.int(2)
+        // What went with it comes with it; not what somebody had deleted before, whose bytes may be gone. By rows, since the
+        // clocks of two nodes' transactions may differ.
+        let own = row.int(2)
         for child in manifest.children where level < Self.mostLevels {
-            _ = try restore(child.digest, since: since, level: level + 1, in: repo, promises, &restored)
+            _ = try restore(child.digest, after: own, level: level + 1, in: repo, promises, &restored)
         }
         try relink(manifest, in: repo, promises)
         let push = ManifestPush(manifest: manifest, tags: [], condition: .none, allowsSparseIndex: true)
@@ -152,12 +153,12 @@ extension SQLTransaction {
         let referrers = try run(
             """
             SELECT DISTINCT digest FROM deleted_manifest
-            WHERE repo_id = \(repo) AND subject = \(digest) AND deleted_at >= \(since)
+            WHERE repo_id = \(repo) AND subject = \(digest) AND id > \(own)
             """
         )
         for referrer in referrers where level < Self.mostLevels {
             do {
-                _ = try restore(referrer.digest(0), since: since, level: level + 1, in: repo, promises, &restored)
+                _ = try restore(referrer.digest(0), after: own, level: level + 1, in: repo, promises, &restored)
             } catch let error as RegistryError where error.entries.allSatisfy({ $0.code == .manifestBlobUnknown }) {
                 // Its bytes are gone; what it is about needs it not.
             }

@@ -43,13 +43,17 @@ extension MetadataStore {
         }
     }
 
-    /// Those of these objects that are still this process's to delete, asked for right before it does so.
+    /// Those of these objects that are still this process's to delete, asked for right before it does so. Never one of a blob,
+    /// though none can be: here is the last moment to notice.
     package func confirm(_ objects: [CondemnedObject]) async throws -> [CondemnedObject] {
         let epoch = database.dialect.epoch
         return try await database.write { db in
             guard try db.isSettled(epoch) else { return [] }
             let rows = try db.inBatches(objects.map(\.key)) {
-                "SELECT skey, claimed_until FROM object_trash WHERE skey IN \(list: $0)"
+                """
+                SELECT skey, claimed_until FROM object_trash t WHERE skey IN \(list: $0)
+                AND NOT EXISTS (SELECT 1 FROM blob_copy c WHERE c.skey = t.skey)
+                """
             }
             let claims = Dictionary(
                 rows.map { ($0.bytes(0), $0.optionalInt(1)) },

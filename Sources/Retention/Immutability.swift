@@ -9,6 +9,9 @@ package struct Immutability: Sendable {
         patterns = policies.flatMap { scoped in scoped.policy.immutable.map { (scoped.scope, $0) } }
     }
 
+    /// Whether no tag is immutable.
+    package var isEmpty: Bool { patterns.isEmpty }
+
     /// What makes the tag immutable, as in `registry: immutable v*`; nil if it may be moved.
     package func rule(for tag: Tag) -> String? {
         patterns.filter { $0.pattern.matches(tag) }.map { "\($0.scope): immutable \($0.pattern)" }.min()
