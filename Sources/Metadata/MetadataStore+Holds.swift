@@ -180,7 +180,9 @@ extension SQLTransaction {
             if let hold = holds.first(where: { $0.isOn(row.digest(0), [tag].compactMap(\.self)) }) {
                 throw RegistryError.held("the manifest cannot be deleted", by: hold)
             }
-            if let tag, let rule = immutability.rule(for: tag) { throw RegistryError.immutable(tag, by: rule, "deleted") }
+            if let tag, let rule = immutability.rule(for: tag) {
+                throw RegistryError.immutable(tag, by: rule, "deleted")
+            }
         }
     }
 

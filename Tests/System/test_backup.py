@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -222,6 +223,17 @@ def test_a_data_folder_is_restored_only_where_nothing_is(fresh, tmp_path):
     assert done.returncode == 0 and f"strata verify --data {tmp_path / 'data'}" in done.stdout
     refused = strata("restore", "--from", tmp_path / "backup", "--data", tmp_path / "data")
     assert refused.returncode != 0 and "is not empty" in refused.stderr
+
+
+@pytest.mark.embedded
+def test_what_restore_says_to_start_applies_no_rules(fresh, tmp_path):
+    """They would count from pulls that are as old as the backup."""
+    backup(fresh(), tmp_path / "backup")
+    done = strata("restore", "--from", tmp_path / "backup", "--data", tmp_path / "data")
+    ((start, later),) = re.findall(r"strata serve (.*)\n(.*\n.*)", done.stdout)
+    started = json.loads(strata("config", "print", "--json", *start.split()).stdout)
+    assert (started["data"]["value"], started["retention.enabled"]["value"]) == (str(tmp_path / "data"), False)
+    assert "strata retention preview" in later
 
 
 @pytest.mark.embedded

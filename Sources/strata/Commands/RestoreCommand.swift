@@ -33,7 +33,9 @@ struct RestoreCommand: AsyncParsableCommand {
             What to do now:
               1. Give the folder to the server's user, if that is another: chown -R USER \(composition.dataPath)
               2. Hash everything again: strata verify --data \(composition.dataPath)
-              3. Start: strata serve --data \(composition.dataPath)
+              3. Start without rules: strata serve --data \(composition.dataPath) --set retention.enabled=false
+                 To rules, pulls are as old as the backup: switch them on again when clients have pulled what they use,
+                 or when you have read what they would delete, in 'strata retention preview'.
             What was pushed after the backup began is lost and must be pushed again; uploads begin anew.
             """
         )
