@@ -120,15 +120,23 @@ package protocol BlobWriter: Sendable {
     func suspend() async throws -> ObjectProgress
 
     /// Makes the object whole and durable, ready to be published.
-    ///
-    /// - Returns: its key.
-    func finish() async throws -> StorageKey
+    func finish() async throws -> FinishedObject
 
     /// Stops.
     ///
     /// - Returns: everything that this writer made and that is not part of what it went on with, for the caller to
     ///   discard once it is sure that nobody else went on with it.
     func abandon() async -> [ObjectProgress]
+}
+
+/// An object that is whole.
+package struct FinishedObject: Hashable, Sendable {
+    package let key: StorageKey
+    /// Whether its bytes are those that its writers took. Else another request may have been the one that finished it, with
+    /// an end of its own: to be published, it must be hashed as it is stored.
+    package let isCertain: Bool
+
+    package init(key: StorageKey, isCertain: Bool = true) { (self.key, self.isCertain) = (key, isCertain) }
 }
 
 /// How far an unpublished object has come.

@@ -2,8 +2,8 @@ import BlobStorage
 import Foundation
 
 /// A lock on a file, gone with the process that holds it.
-final class FolderLock: Sendable {
-    enum Kind: Sendable {
+package final class FolderLock: Sendable {
+    package enum Kind: Sendable {
         case writing
         /// Beside others that read, and where nothing can be written.
         case reading
@@ -12,7 +12,7 @@ final class FolderLock: Sendable {
     private let descriptor: CInt
 
     /// Nil if somebody else holds it.
-    init?(path: String, _ kind: Kind) throws {
+    package init?(path: String, _ kind: Kind) throws {
         let flags = kind == .writing ? O_RDWR | O_CREAT : O_RDONLY
         descriptor = open(path, flags | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else {

@@ -269,8 +269,8 @@ extension Registry {
     private func publish(_ upload: inout Upload, as digest: Digest, in repository: RepositoryName) async throws {
         let isHashed = upload.digester.algorithm == digest.algorithm
         if isHashed, upload.digester.finalize() != digest { throw Self.wrong(upload.digester.finalize(), digest) }
-        let location = try await upload.finish(in: blobs, keys)
-        if !isHashed {
+        let (location, isCertain) = try await upload.finish(in: blobs, keys)
+        if !isHashed || !isCertain {
             let found = try await hash(location, size: upload.received, with: digest.algorithm)
             guard found == digest else { throw Self.wrong(found, digest) }
         }
@@ -298,7 +298,8 @@ extension Registry {
         )
     }
 
-    /// The digest of what was received, read again because the session was opened for another algorithm.
+    /// The digest of what is stored, read again because the session was opened for another algorithm, or because another
+    /// request may have stored it.
     private func hash(_ location: BlobLocation, size: Int64, with algorithm: DigestAlgorithm) async throws -> Digest {
         switch location {
         case .inline(let bytes): return Digest(hashing: bytes, with: algorithm)

@@ -157,12 +157,13 @@ struct Upload {
         superseded += left.map { ObjectProgress(key: $0, offset: 0) }
     }
 
-    /// Returns when the blob's bytes are whole and durable: where they are.
-    mutating func finish(in blobs: any BlobStore, _ keys: KeyPool) async throws -> BlobLocation {
-        if saved == nil, writer == nil { return .inline(inline) }
+    /// Returns when the blob's bytes are whole and durable: where they are, and whether they are certain to be those that
+    /// were hashed.
+    mutating func finish(in blobs: any BlobStore, _ keys: KeyPool) async throws -> (BlobLocation, isCertain: Bool) {
+        if saved == nil, writer == nil { return (.inline(inline), true) }
         // Opened where the upload stands, so that what a refused or interrupted chunk left behind is cut off.
-        let key = try await writer(for: blobs, .exactly(received), keys).finish()
-        supersede(with: [key])
-        return .object(key.bytes)
+        let object = try await writer(for: blobs, .exactly(received), keys).finish()
+        supersede(with: [object.key])
+        return (.object(object.key.bytes), object.isCertain)
     }
 }

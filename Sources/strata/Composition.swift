@@ -147,8 +147,7 @@ struct Composition {
 
     /// Nil if nothing is kept in the data folder.
     static func folderCheckup(_ configuration: Configuration) -> FolderCheckup? {
-        let isUsed = configuration.metadata == .sqlite || configuration.blobs == .files
-        return isUsed ? FolderCheckup(configuration.data) : nil
+        configuration.usesDataFolder ? FolderCheckup(configuration.data) : nil
     }
 
     func collector(_ pace: Pace, _ metrics: CollectorMetrics?) -> Collector {

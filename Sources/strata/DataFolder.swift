@@ -1,4 +1,7 @@
+import BlobStorage
 import Foundation
+import Housekeeping
+import Logging
 
 /// What lies where in the folder `data`.
 struct DataFolder {
@@ -25,6 +28,40 @@ struct DataFolder {
         close(descriptor)
     }
 
+    /// Keeps other servers away until this process has ended: that one request at a time works on an upload, and on its file,
+    /// only the server sees to that all of them come to.
+    ///
+    /// - Parameter patience: how long one that is stopping is waited for.
+    /// - Throws: ``Refusal`` if another one stays.
+    func lock(patience: Duration, _ logger: Logger) async throws {
+        try make()
+        let end = ContinuousClock.now + patience
+        var isWaiting = false
+        while true {
+            do {
+                if let lock = try FolderLock(path: path + "/lock", .writing) {
+                    // Never let go of: requests that were cut off may write for as long as there is a process.
+                    _ = Unmanaged.passRetained(lock)
+                    return
+                }
+            } catch BlobStorageError.failed(_, let code) where [ENOLCK, EOPNOTSUPP, ENOSYS].contains(code) {
+                logger.warning(
+                    "the file system has no locks: nothing keeps a second 'strata serve' from the data folder",
+                    metadata: ["folder": "\(path)"]
+                )
+                return
+            }
+            guard ContinuousClock.now < end else {
+                throw Refusal("Another 'strata serve' uses \(path); stop it, or choose another folder with data.")
+            }
+            if !isWaiting {
+                logger.notice("another 'strata serve' uses the data folder; waiting", metadata: ["folder": "\(path)"])
+            }
+            isWaiting = true
+            try await Task.sleep(for: .milliseconds(100))
+        }
+    }
+
     /// Whether a registry has been started here.
     var holdsRegistry: Bool { FileManager.default.fileExists(atPath: database) }
 
@@ -34,4 +71,9 @@ struct DataFolder {
         let reason = "\(path) holds no registry: metadata.sqlite is missing."
         throw ConfigurationError(problems: [.contradiction(keys: ["data"], reason: reason)])
     }
+}
+
+extension Configuration {
+    /// Whether anything is kept in the folder `data`.
+    var usesDataFolder: Bool { metadata == .sqlite || blobs == .files }
 }

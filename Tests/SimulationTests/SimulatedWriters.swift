@@ -37,9 +37,9 @@ final class FileWriter: BlobWriter, @unchecked Sendable {
         return ObjectProgress(key: key, offset: offset)
     }
 
-    func finish() async throws -> StorageKey {
+    func finish() async throws -> FinishedObject {
         try await store.request("sync", key) {}
-        return key
+        return FinishedObject(key: key)
     }
 
     func abandon() async -> [ObjectProgress] { start == 0 ? [ObjectProgress(key: key, offset: 0)] : [] }
@@ -150,19 +150,19 @@ final class PartsWriter: BlobWriter, @unchecked Sendable {
         return ObjectProgress(key: tail.key, offset: offset)
     }
 
-    func finish() async throws -> StorageKey {
+    func finish() async throws -> FinishedObject {
         let objects = store.objects
         guard let upload else {
-            if let tail { return tail.key }
+            if let tail { return FinishedObject(key: tail.key) }
             let (key, bytes) = (try await newKey(), filling)
             try await store.request("put", key) { try objects.put(bytes, to: key) }
-            return key
+            return FinishedObject(key: key)
         }
         try await readBack()
         if !filling.isEmpty { try await send(nil) }
         let (count, size) = (sizes.count, offset)
         try await store.request("complete", upload) { try objects.complete(upload, parts: count, size: size) }
-        return upload
+        return FinishedObject(key: upload)
     }
 
     func abandon() async -> [ObjectProgress] {

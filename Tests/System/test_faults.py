@@ -316,6 +316,41 @@ def test_a_chunk_that_the_store_does_not_take_leaves_the_session_where_it_stood(
     node.assert_stored(repository, data)
 
 
+@pytest.mark.parametrize("has_tag", [True, False], ids=["", "tags of another kind"])
+@pytest.mark.parametrize("first", [0, LARGE - 5], ids=["whole", "last chunk"])
+def test_a_completion_whose_answer_is_lost_is_found_to_be_ours(node, repository, first, has_tag):
+    """The upload is gone when it is asked for again. Another request may have had the last word, unless the object's tag shows
+    that it was ours: where it does not, the object is read."""
+    data = os.urandom(LARGE)
+    location = path_of(node.server.request("POST", f"/v2/{repository}/blobs/uploads/").headers["location"])
+    if first:
+        assert node.server.request("PATCH", location, body=data[:first]).status == 202
+    if not has_tag:
+        node.http.fault("^HEAD ", "alter", headers={"ETag": '"opaque"'})
+    node.http.fault(COMPLETE, "reset-answer", after=-1)
+    again = node.http.fault(COMPLETE, "answer", status=404, body=ERROR % b"NoSuchUpload")
+    reads = node.http.fault("^GET ", "alter", times=None)
+    assert node.server.request("PUT", f"{location}?digest={sha256(data)}", body=data[first:]).status == 201
+    assert again.hits == 1
+    tails = 1 if first else 0
+    assert (reads.hits > tails) == (first > 0 and not has_tag)
+    node.clear()
+    node.assert_stored(repository, data)
+
+
+def test_no_upload_is_read_again_where_the_store_makes_tags_in_its_own_way(stores):
+    """As AWS does with objects that it encrypts with a key. The server learns that from what it tries when it starts."""
+    node = Faulty(stores.postgres, stores.s3)
+    tags = node.http.fault("^HEAD ", "alter", times=None, headers={"ETag": '"opaque"'})
+    data = os.urandom(LARGE)
+    with node:
+        location = path_of(node.server.request("POST", "/v2/a/blobs/uploads/").headers["location"])
+        assert node.server.request("PATCH", location, body=data).status == 202
+        reads, before = node.http.fault("^GET ", "alter", times=None), tags.hits
+        assert node.server.request("PUT", f"{location}?digest={sha256(data)}").status == 201
+        assert (reads.hits, tags.hits - before) == (1, 1), "its tail alone is read, and the object looked at"
+
+
 @pytest.mark.parametrize("first", [0, LARGE - 5], ids=["whole", "last chunk"])
 def test_a_blob_that_was_completed_but_not_committed_can_be_pushed_again(node, repository, first):
     """The database goes away between the store's last answer and the commit."""

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from cluster import LOST, RETRYABLE, HAProxy, cluster, path_of
-from faultproxy import Proxy
+from faultproxy import HTTPProxy, Proxy
 from harness import OCI_MANIFEST, Server, image_manifest, sha256
 from images import small_layer
 from services import wait_until
@@ -240,6 +240,51 @@ def test_a_late_request_on_another_node_destroys_nothing_that_was_published(stor
             assert answers[0].status == {"cancel": 204, "wrong digest": 400, "the same": 201}[late], answers
     got = a.request("GET", f"/v2/{repository}/blobs/{sha256(data)}")
     assert got.status == 200 and got.body == data
+
+
+@pytest.mark.shared
+@pytest.mark.seaweedfs
+@pytest.mark.parametrize("answer", ["its own", "NoSuchUpload"])
+def test_of_two_last_requests_none_publishes_the_other_ones_end(stores, nodes, repository, answer):
+    """Their last parts are of one size and have one number. The other one has completed the object before this one tries; how
+    a store answers to that is its own: Ceph with 500, SeaweedFS with 200, AWS with 404."""
+    settings, complete = nodes[0].settings, r"^POST .*uploadId="
+    ends = {"this": os.urandom(1000), "other": os.urandom(1000)}
+    start_of_both = os.urandom(18 * MIB)
+    location = start(nodes[0], repository)
+    assert patch(nodes[0], location, start_of_both, 0).status == 202
+    answers = {}
+
+    def finish(which, node):
+        target = f"{location}?digest={sha256(start_of_both + ends[which])}"
+        answers[which] = node.request("PUT", target, body=ends[which])
+
+    with HTTPProxy(stores.s3.port) as this_way, HTTPProxy(stores.s3.port) as other_way:
+        this, other = [
+            Server(data=nodes[0].data, settings=settings | {"s3.endpoint": f"http://127.0.0.1:{way.port}"})
+            for way in (this_way, other_way)
+        ]
+        with this, other:
+            before = this_way.fault(complete, "stall-request")
+            if answer == "NoSuchUpload":
+                this_way.fault(complete, "answer", status=404, body=b"<Error><Code>NoSuchUpload</Code></Error>")
+            after = other_way.fault(complete, "hold-answer")
+            threads = [threading.Thread(target=finish, args=one) for one in [("this", this), ("other", other)]]
+            threads[0].start()
+            before.wait()
+            threads[1].start()
+            after.wait()  # it is complete, and published by none
+            before.release()
+            threads[0].join()
+            after.release()
+            threads[1].join()
+    assert answers["this"].status in (400, 503), answers["this"]
+    for which, end in ends.items():
+        got = nodes[0].request("GET", f"/v2/{repository}/blobs/{sha256(start_of_both + end)}")
+        assert got.status == (200 if answers[which].status == 201 else 404)
+        assert got.status == 404 or got.body == start_of_both + end
+        nodes[0].push_blob(repository, start_of_both + end)
+        assert nodes[0].request("GET", f"/v2/{repository}/blobs/{sha256(start_of_both + end)}").body == start_of_both + end
 
 
 # -- Tags

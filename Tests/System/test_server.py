@@ -1,16 +1,19 @@
 """The server as a product: start, stop, commands, TLS."""
+import contextlib
 import json
 import os
+import pathlib
 import re
 import socket
 import sqlite3
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from harness import BINARY, ROOT, Server, free_port, sha256
+from harness import BINARY, ROOT, Server, free_port, sha256, wait_until
 
 pytestmark = pytest.mark.embedded  # about the server, whatever its stores
 
@@ -51,6 +54,56 @@ def test_shutdown_lets_an_upload_finish(fresh):
         assert upload.recv(4096).startswith(b"HTTP/1.1 201")
     thread.join()
     assert stopped == [0]
+
+
+@pytest.mark.shared
+def test_a_second_server_on_a_data_folder_is_refused(fresh):
+    """It could cut off a file in the middle that the first has published. Also where the database is elsewhere."""
+    first = fresh(blobs="files", http__drain_seconds=1)
+    first.push_image("a", "v1", layers=[os.urandom(300_000)])
+    done = strata("serve", "--listen", "127.0.0.1:0", *first.options)
+    sentence = f"Error: Another 'strata serve' uses {first.data}; stop it, or choose another folder with data.\n"
+    assert done.returncode == 1 and done.stderr.endswith(sentence), done
+    assert done.stderr.count("waiting") == 1 and done.stdout == ""
+    first.push_image("a", "v2", layers=[os.urandom(300_000)])
+    status, report = first.verify()  # commands may
+    assert status == 0 and report["findings"] == [], report
+
+
+@pytest.mark.shared
+def test_a_server_starts_once_the_one_before_it_was_killed(fresh):
+    """Also where the blobs are elsewhere."""
+    first = fresh(metadata="sqlite")
+    second = Server(data=first.data, settings=first.settings)
+    with ThreadPoolExecutor() as pool, contextlib.ExitStack() as stack:
+        stack.callback(second.__exit__)
+        starting = pool.submit(second.start)
+        wait_until(lambda: "waiting" in pathlib.Path(second.log_path).read_text(), "waiting")
+        assert first.request("GET", "/readyz").status == 200 and not starting.done()
+        first.kill()
+        assert starting.result().request("GET", "/readyz").status == 200
+
+
+def test_a_restart_waits_for_the_requests_that_the_last_one_lets_finish(fresh):
+    first = fresh()
+    data = os.urandom(1_000_000)
+    location = first.request("POST", "/v2/a/blobs/uploads/").headers["location"]
+    second = Server(data=first.data, port=first.port)
+    with ThreadPoolExecutor() as pool, contextlib.ExitStack() as stack:
+        stack.callback(second.__exit__)
+        upload = stack.enter_context(socket.create_connection(("127.0.0.1", first.port), timeout=10))
+        upload.sendall(
+            f"PUT {location}?digest={sha256(data)} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n".encode()
+        )
+        wait_until(lambda: first.metric("strata_uploads_in_flight") == 1, "uploading")
+        stopping = pool.submit(first.stop)
+        starting = pool.submit(second.start)
+        wait_until(lambda: "waiting" in pathlib.Path(second.log_path).read_text(), "waiting")
+        upload.sendall(data)
+        assert upload.recv(4096).startswith(b"HTTP/1.1 201")
+        upload.close()
+        assert stopping.result() == 0
+        assert starting.result().request("GET", f"/v2/a/blobs/{sha256(data)}").body == data
 
 
 def test_shutdown_does_not_wait_for_idle_connections(fresh):

@@ -200,9 +200,9 @@ private final class FileBlobWriter: BlobWriter {
         return ObjectProgress(key: key, offset: offset.withLock { $0 })
     }
 
-    func finish() async throws -> StorageKey {
+    func finish() async throws -> FinishedObject {
         try await sync()
-        return key
+        return FinishedObject(key: key)
     }
 
     /// Only an object that began here: one that was gone on with is cut off where it stood by its next writer.

@@ -59,7 +59,7 @@ extension S3BlobStore {
                 throw StoreFault(.other, "PUT a part", "the answer has no ETag")
             }
             let parts = [S3UploadState.Part(tag: tag, size: Int64(bytes.readableBytes))]
-            try await complete(id, of: key, parts, size: Int64(bytes.readableBytes))
+            _ = try await complete(id, of: key, parts, size: Int64(bytes.readableBytes))
         } catch {
             try? await abort(id, of: key)  // what went wrong before says more, and the store drops it in days
             throw error

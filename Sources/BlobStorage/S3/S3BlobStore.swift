@@ -13,6 +13,13 @@ import Synchronization
 package struct S3BlobStore: BlobStore, ObjectURLSigner {
     let client: S3Client
     let budget: ByteBudget
+    private let tagRule = TagRule()
+
+    /// Whether this store's entity tag of an object in parts is that which AWS's rule makes of those of its parts. Where an
+    /// object is encrypted with a key, and at some stores, it is not; the last upload that was ours alone tells.
+    private final class TagRule: Sendable {
+        let holds = Atomic(true)
+    }
 
     package init(_ client: S3Client) {
         self.client = client
@@ -167,7 +174,16 @@ package struct S3BlobStore: BlobStore, ObjectURLSigner {
     }
 
     /// Puts the parts together.
-    func complete(_ upload: String, of key: StorageKey, _ parts: [S3UploadState.Part], size: Int64) async throws {
+    ///
+    /// - Parameter isShared: whether other requests may know of the upload.
+    /// - Returns: whether the object is certain to be of these parts.
+    func complete(
+        _ upload: String,
+        of key: StorageKey,
+        _ parts: [S3UploadState.Part],
+        size: Int64,
+        isShared: Bool = false
+    ) async throws -> Bool {
         let list = parts.enumerated().map {
             "<Part><PartNumber>\($0 + 1)</PartNumber><ETag>\(XMLText.escaped($1.tag))</ETag></Part>"
         }.joined()
@@ -182,13 +198,20 @@ package struct S3BlobStore: BlobStore, ObjectURLSigner {
             }
             throw BlobStorageError.missing(key)
         }
-        // An earlier try whose answer was lost may have done it: then the upload is gone and the object there.
+        // An earlier try whose answer was lost may have done it: then the upload is gone and the object there. But so they
+        // are after another request's, with another last part; SeaweedFS answers 200 even then.
         let found = try await client.send(.HEAD, name, accepts: [404])
         guard found.status == 200, found.headers.first(name: "content-length").flatMap({ Int64($0) }) == size else {
             throw answer.status == 404
                 ? BlobStorageError.missing(key)
                 : BlobStorageError.refused("the store completed \(key) with another size than \(size) bytes")
         }
+        let hasOurTag = found.headers.first(name: "etag") == S3UploadState.tag(of: parts)
+        guard isShared else {
+            tagRule.holds.store(hasOurTag, ordering: .relaxed)
+            return true
+        }
+        return hasOurTag || (answer.status == 200 && !tagRule.holds.load(ordering: .relaxed))
     }
 
     /// The whole of a small object.

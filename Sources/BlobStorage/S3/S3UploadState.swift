@@ -1,3 +1,6 @@
+import CLibCrypto
+import OCI
+
 /// What must be known to go on with a multipart upload.
 struct S3UploadState: Hashable, Sendable {
     struct Part: Hashable, Sendable {
@@ -15,6 +18,19 @@ struct S3UploadState: Hashable, Sendable {
 
     init(upload: String?, parts: [Part], tail: Int64) {
         (self.upload, self.parts, self.tail) = (upload, parts, tail)
+    }
+
+    /// The entity tag of an object of these parts, by AWS's rule: the MD5 of the parts' own, and their number. Nil if these
+    /// are no hashes.
+    static func tag(of parts: [Part]) -> String? {
+        var hashes: [UInt8] = []
+        for part in parts {
+            guard let hash = Hexadecimal.decode(part.tag.utf8.filter { $0 != UInt8(ascii: "\"") }) else { return nil }
+            hashes += hash
+        }
+        var hash = [UInt8](repeating: 0, count: 16)
+        guard EVP_Digest(hashes, hashes.count, &hash, nil, EVP_md5(), nil) == 1 else { return nil }
+        return "\"\(Hexadecimal.encode(hash))-\(parts.count)\""
     }
 
     /// Lines of text: a format number, the tail's size, the upload, and for each part its size and tag.

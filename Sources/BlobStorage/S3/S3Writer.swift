@@ -183,13 +183,13 @@ actor S3Writer: BlobWriter {
         return ObjectProgress(key: tail.key, offset: offset, state: state.bytes)
     }
 
-    func finish() async throws -> StorageKey {
+    func finish() async throws -> FinishedObject {
         try await settle()
         guard let upload else {
-            if let tail { return tail.key }
+            if let tail { return FinishedObject(key: tail.key) }
             let key = try await newKey()
             try await store.put(filling, count: filled, to: key)
-            return key
+            return FinishedObject(key: key)
         }
         if tail != nil {
             try await takePermit()
@@ -199,8 +199,8 @@ actor S3Writer: BlobWriter {
             try await send(nil)
             try await settle()
         }
-        try await store.complete(upload.id, of: upload.key, parts, size: offset)
-        return upload.key
+        let isOurs = try await store.complete(upload.id, of: upload.key, parts, size: offset, isShared: !ownsUpload)
+        return FinishedObject(key: upload.key, isCertain: isOurs)
     }
 
     func abandon() async -> [ObjectProgress] {

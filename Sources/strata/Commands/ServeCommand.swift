@@ -32,6 +32,11 @@ struct ServeCommand: AsyncParsableCommand {
         let configuration = try options.load()
         let logger = Logger(label: "strata") { _ in LogLines(configuration.log) }
         try Composition.folderCheckup(configuration)?.run().throwFatal()
+        if configuration.usesDataFolder {
+            // A server that is stopping lets requests finish for as long as this one would, and needs a moment besides.
+            let patience = configuration.http.drainTimeout + .seconds(5)
+            try await DataFolder(configuration).lock(patience: patience, logger)
+        }
         try await Composition.with(configuration, logger: logger) { try await Self.serve($0, configuration, logger) }
     }
 
