@@ -128,7 +128,7 @@ let package = Package(
         .testTarget(
             name: "StrataTests",
             dependencies: [
-                "strata", "BlobStorage", "Housekeeping",
+                "strata", "OCI", "SQLStore", "Metadata", "BlobStorage", "RegistryCore", "Housekeeping",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]
         ),

@@ -14,6 +14,8 @@ extension QueryLockTests {
         let otherNode: MetadataStore
         let observer: Session
         private let holder: Session
+        /// One more, for a test that needs a third.
+        let bystander: Session
         let repository: RepositoryName
 
         init() async throws {
@@ -33,7 +35,7 @@ extension QueryLockTests {
                 )
             }
             (store, otherNode) = (MetadataStore(databases[0]), MetadataStore(databases[1]))
-            (holder, observer) = (try Session(made), try Session(made))
+            (holder, observer, bystander) = (try Session(made), try Session(made), try Session(made))
             repository = try RepositoryName(parsing: "team/app")
             retried = count
             try await store.migrate()
@@ -59,6 +61,21 @@ extension QueryLockTests {
                     in: repository
                 )
             }
+        }
+
+        /// Makes a blob exist in the repository, as an object under a key that consists of this byte.
+        ///
+        /// - Returns: whether its bytes were new.
+        @discardableResult
+        func upload(_ name: String, key: UInt8, to repository: RepositoryName) async throws -> Bool {
+            let (bytes, key) = (Array(name.utf8), Array(repeating: key, count: 16))
+            try await store.registerKeys([key])
+            return try await store.commit(
+                Digest(hashing: bytes),
+                size: Int64(bytes.count),
+                at: .object(key),
+                in: repository
+            )
         }
 
         /// An image whose config and layers have these contents.
@@ -135,6 +152,16 @@ extension QueryLockTests {
         /// Nobody else gets to these rows until ``letGo()``.
         func hold(rows query: String) async throws { try await holder.run("BEGIN; \(query)") }
 
+        /// Whoever appends the next hint waits until ``letGo(by:)`` rolls back what stands in its place.
+        func holdNextHint() async throws {
+            try await hold(
+                rows: """
+                    INSERT INTO gc_hint (id, kind, due_at) OVERRIDING SYSTEM VALUE
+                    SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('gc_hint', 'id')), 0) + 1, 0, 0
+                    """
+            )
+        }
+
         /// - Parameter end: `COMMIT` or `ROLLBACK`.
         func letGo(by end: String = "COMMIT") async throws { #expect(try await holder.run(end) == end) }
 
@@ -162,6 +189,38 @@ extension QueryLockTests {
                     INSERT INTO retention_policy (scope, version, created_at) VALUES ('namespace/team', \(version), 0)
                     """
             )
+        }
+
+        /// All hints are due, and a collector works them off.
+        ///
+        /// - Returns: how much it removed.
+        @discardableResult
+        func collect() async throws -> Int {
+            try await observer.run("UPDATE gc_hint SET due_at = 0")
+            var (removed, step) = (0, Collected())
+            repeat {
+                step = try await otherNode.collectReleasedManifests(limit: 10)
+                step += try await otherNode.collectCondemnedManifest()
+                step += try await otherNode.collectLinks(limit: 10)
+                step += try await otherNode.collectBlobs(limit: 10)
+                removed += step.removed
+            } while step.hints > 0
+            return removed
+        }
+
+        /// All that was promised is over, and all hints are due.
+        func endPromises() async throws {
+            try await observer.run(
+                """
+                UPDATE repo_blob SET lease_until = 0; UPDATE manifest SET created_at = 0, keep_until = 0;
+                UPDATE gc_hint SET due_at = 0
+                """
+            )
+        }
+
+        /// A collector looks again and again when promises are over, until nothing more goes.
+        func collectToTheEnd() async throws {
+            repeat { try await endPromises() } while try await collect() > 0
         }
 
         /// The code that clients are told, or nil if all went well.

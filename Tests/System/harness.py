@@ -214,9 +214,9 @@ class Server:
         """The sum of all samples of one metric family, whatever their labels."""
         return sum(v for k, v in self.metrics().items() if k == name or k.startswith(name + "{"))
 
-    def verify(self):
+    def verify(self, *options):
         """Runs `strata verify --json` on the server's stores; returns (exit status, report)."""
-        done = subprocess.run([BINARY, "verify", "--json", *self.options], capture_output=True, text=True)
+        done = subprocess.run([BINARY, "verify", "--json", *self.options, *options], capture_output=True, text=True)
         assert done.stdout, done.stderr
         return done.returncode, json.loads(done.stdout)
 

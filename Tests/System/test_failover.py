@@ -200,6 +200,50 @@ def test_a_synchronous_replica_that_is_away_costs_pushes_alone(objects):
             assert node.verify()[0] == 0
 
 
+def test_a_failover_that_loses_the_last_moments_makes_deleters_pause(objects):
+    """What was given to the trash in them is there again, and for ten minutes nothing is deleted at all."""
+    quick = {"promises.lease": "3s", "promises.window": "2s", "promises.blob-delay": "1s", "promises.trash": "1h",
+             "downloads.url-lifetime": "1s", "downloads.longest": "1s", "gc.interval": "1s", "gc.share-percent": "100"}
+    layer, other = os.urandom(400_000), os.urandom(400_000)
+    with Postgres(["fsync = off"]) as primary, primary.replica() as replica:
+        name = primary.database().split("dbname=")[1]
+        url = f"postgres://postgres@127.0.0.1:{primary.port},127.0.0.1:{replica.port}/{name}?connect_timeout=2"
+        with cluster(1, settings(url, objects) | quick) as (node,):
+            bucket = node.settings["s3.bucket"]
+
+            def is_trashed(server, count):
+                return server.sql("SELECT count(*) FROM object_trash WHERE digest IS NOT NULL", name) == f"{count}"
+
+            image, _ = node.push_image("team/app", "v1", layers=[layer])
+            node.push_blob("team/app", other)
+            wait_until("what nothing lists in the trash", lambda: is_trashed(primary, 1))
+            wait_until("a deleter that knows the server", lambda: primary.sql("SELECT since FROM server_epoch", name) == "0")
+            wait_until("the replica", lambda: is_up_to_date(primary))
+            replica.kill()
+            assert node.request("DELETE", f"/v2/team/app/manifests/{image}").status == 202
+            wait_until("the image's layer in the trash", lambda: is_trashed(primary, 2))
+            primary.kill()
+            replica.launch()
+            replica.promote()
+            wait_until("the node", lambda: node.request("GET", "/readyz").status == 200)
+            assert node.request("GET", f"/v2/team/app/blobs/{sha256(layer)}").body == layer
+            replica.sql("UPDATE object_trash SET delete_after = 0 WHERE digest IS NOT NULL", name)
+            # Its collector goes on with everything else.
+            third = node.push_blob("team/app", os.urandom(400_000))
+            wait_until("collected", lambda: node.request("GET", f"/v2/team/app/blobs/{third}").status == 404)
+            assert replica.sql("SELECT count(*) FROM object_trash WHERE claimed_until IS NOT NULL", name) == "0"
+            assert len(objects.objects(bucket)) == 3
+            paused = replica.sql("UPDATE server_epoch SET since = since - 600000 WHERE since > 0 RETURNING epoch", name)
+            assert paused == "00000002"
+            wait_until("the object deleted that was due", lambda: len(objects.objects(bucket)) == 2)
+            assert node.request("GET", f"/v2/team/app/blobs/{sha256(layer)}").body == layer
+            assert node.verify()[0] == 0
+
+
+def is_up_to_date(primary):
+    return primary.sql("SELECT pg_current_wal_flush_lsn() <= replay_lsn FROM pg_stat_replication") == "t"
+
+
 def test_a_standby_that_is_named_first_is_passed_over(objects):
     """As a primary is that comes back after a failover."""
     with Postgres(["fsync = off"]) as primary, primary.replica() as replica:

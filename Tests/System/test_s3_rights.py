@@ -99,6 +99,25 @@ def test_a_right_that_is_missing_is_named(tenant, doctor, right):
     assert found["state"] == "problem" and "AccessDenied" in found["finding"] and right in found["advice"], found
 
 
+def test_a_store_that_deletes_nothing_is_told_of_and_served_from(tenant, server, stores):
+    digest, _ = server.push_image("team/app", "v1", layers=[os.urandom(LARGE)])
+    doomed = server.push_blob("team/app", os.urandom(LARGE))
+    tenant.allow(without=["s3:DeleteObject"])
+
+    def failures_while_it_serves():
+        assert server.request("GET", "/readyz").status == 200
+        assert server.request("GET", f"/v2/team/app/manifests/{digest}").status == 200
+        return server.metric("strata_gc_failures_total")
+
+    wait_until(lambda: failures_while_it_serves() > 0, "failed")
+    assert server.request("HEAD", f"/v2/team/app/blobs/{doomed}").status == 404 and len(stores.objects(server)) == 2
+    (told,) = [line for line in server.log_text().splitlines() if "could not be deleted" in line]
+    assert " warning " in told and "AccessDenied" in told, told
+    tenant.allow()
+    stores.sql(server, "UPDATE object_trash SET claimed_until = 1 WHERE claimed_until IS NOT NULL")
+    wait_until(lambda: len(stores.objects(server)) == 1, "reclaimed")
+
+
 def test_uploads_that_cannot_be_listed_are_told_of_and_not_forgotten(tenant, server, stores):
     """Their parts would stay in the store for ever: the key is kept until the right is there."""
     tenant.allow(without=["s3:ListBucketMultipartUploads"])
