@@ -39,9 +39,9 @@ extension MetadataStore {
     private func putOff(_ kind: HintKind, limit: Int) async {
         do {
             try await database.write { db in
-                // Each at another time, so that one that fails does so alone the next time.
+                // In one to two minutes, each at another time, so that one that fails does so alone the next time.
                 for hint in try db.dueHints(kind, limit: limit) {
-                    let due = db.now + Self.busyDelay + hint.int(0) % 300 * 1000
+                    let due = db.now + 60_000 + hint.int(0) % 60 * 1000
                     try db.run("UPDATE gc_hint SET due_at = \(due) WHERE id = \(hint.int(0))")
                 }
             }
@@ -155,7 +155,12 @@ extension SQLTransaction {
         if let sentence, manifest.createdAt > sentence.since { return Collected() }
         // An index that was pushed at the same moment did not see it, nor was seen.
         try adopt(manifest: manifest.id, manifest.digest, in: manifest.repo)
-        guard try !isNeeded(manifest) else { return Collected() }
+        guard try !isKept(manifest) else { return Collected() }
+        if try isHeld(manifest) {
+            // Whoever releases the hold makes a hint, which says nothing of a sentence.
+            if sentence != nil { try hint(kind, [id], dueIn: window, sentence) }
+            return Collected()
+        }
         for statement in policyLock { try run(statement) }
         guard let policies = try policies(ofRepository: manifest.repo) else {
             // Should the repository be put back, its policies hold for all that it held.
@@ -240,17 +245,20 @@ extension SQLTransaction {
         return Set(named.map { $0.int(0) })
     }
 
-    /// Whether a tag, an index, its subject or a hold keeps a manifest. Asked in later statements than its lock.
-    func isNeeded(_ manifest: LockedManifest) throws -> Bool {
+    /// Whether a tag, an index or its subject keeps a manifest. Asked in later statements than its lock.
+    private func isKept(_ manifest: LockedManifest) throws -> Bool {
         if try isNamed(manifest: manifest.id) { return true }
-        let subjects = try run(
+        return try !run(
             """
             SELECT 1 FROM manifest m JOIN manifest s ON s.repo_id = m.repo_id AND s.digest = m.subject
             WHERE m.id = \(manifest.id) AND \(word: .isNotPartOfM)
             """
-        )
-        if !subjects.isEmpty { return true }
-        return try !run(
+        ).isEmpty
+    }
+
+    /// Whether a hold does. Asked in a later statement than its lock, too.
+    private func isHeld(_ manifest: LockedManifest) throws -> Bool {
+        try !run(
             "SELECT 1 FROM retention_hold WHERE repo_id = \(manifest.repo) AND subject = \("\(manifest.digest)")"
         ).isEmpty
     }

@@ -71,6 +71,21 @@ struct CondemnedTests {
         }
     }
 
+    @Test("stays while a hold is on it, and goes when that is released", arguments: Engine.available)
+    func held(_ engine: Engine) async throws {
+        try await Images.with(engine) { images in
+            let image = try await images.image(["layer"], "v1", in: repository)
+            _ = try await apply(Images.deleteAll, images)
+            let hold = RetentionHold(kind: .inUse, subject: .digest(image.digest), reason: "runs in production")
+            let held = try await images.store.setHold(hold, in: repository)
+            #expect(try await images.store.collectCondemnedManifest() == Collected(hints: 1))
+            #expect(try await images.count("manifest") == 1)
+            try await images.store.releaseHold(held.id, in: repository)
+            try await images.collect()
+            #expect(try await images.count("manifest") == 0)
+        }
+    }
+
     @Test("stays as its policies say if its repository is deleted and put back", arguments: Engine.available)
     func homeless(_ engine: Engine) async throws {
         try await Images.with(engine, window: .seconds(3600)) { images in

@@ -101,10 +101,6 @@ struct Rules {
         policies(of: repository).contains { $0.contains(where: \.keepsUntagged) }
     }
 
-    fileprivate func mayBeHeld(_ digest: Digest, in repository: RepositoryName) -> Bool {
-        holds.contains { $0.repository == repository && $0.subject == "\(digest)" && $1.possible.contains(true) }
-    }
-
     fileprivate var certainHolds: [SimulatedHold] { holds.filter { $1.possible == [true] }.map(\.key) }
 
     /// Whether a hold is on a tag for certain.
@@ -268,16 +264,17 @@ extension Witness {
         return released
     }
 
-    /// What rules take the last name from goes, unless it is named or pushed again, held, or a policy keeps what has no name.
+    /// What rules take the last name from goes, unless it is named or pushed again, or a policy keeps what has no name.
     private func noteDoomed(_ released: Set<Thing>) throws {
         guard !released.isEmpty || !rules.doomed.isEmpty else { return }
         for row in try sql.rows(.manifests, now: 0) {
             let (repository, digest, id) = (try RepositoryName(parsing: row.text(0)), row.digest(1), row.int(3))
-            let isKept = rules.mayKeepUntagged(in: repository) || rules.mayBeHeld(digest, in: repository)
             if released.contains(Thing(kind: .manifest, repository: repository, digest: digest)) {
                 rules.doomed[id] = scheduler.now
             }
-            if row.int(2) != 0 || isKept || row.int(4) > rules.doomed[id] ?? 0 { rules.doomed[id] = nil }
+            if row.int(2) != 0 || rules.mayKeepUntagged(in: repository) || row.int(4) > rules.doomed[id] ?? 0 {
+                rules.doomed[id] = nil
+            }
         }
     }
 
