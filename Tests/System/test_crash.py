@@ -182,7 +182,13 @@ def finish(server, location, data, stands_at):
     """Says where the rest belongs, so that it is never put behind other bytes than those that it follows."""
     rest = data[stands_at:]
     belongs = {"Content-Range": f"{stands_at}-{len(data) - 1}"} if rest else {}
-    return server.request("PUT", f"{location}?digest={sha256(data)}", body=rest, headers=belongs)
+    deadline = time.monotonic() + 40
+    while True:
+        put = server.request("PUT", f"{location}?digest={sha256(data)}", body=rest, headers=belongs)
+        # A node that was not killed may still be busy with the request that the client gave up.
+        if put.status != 409 or time.monotonic() > deadline:
+            return put
+        time.sleep(float(put.headers["retry-after"]))
 
 
 def assert_clean(server):
