@@ -25,6 +25,9 @@ class Folder:
     def add(self, key, data):
         (self.folder / key[:2] / key).write_bytes(data)
 
+    def remove(self, key):
+        (self.folder / key[:2] / key).unlink()
+
     @contextlib.contextmanager
     def aged(self, days):
         """All objects are as old as that. Yields the options of a command that is to see it."""
@@ -43,6 +46,9 @@ class Bucket:
 
     def add(self, key, data):
         self.s3.client().put_object(Bucket=self.name, Key=f"{key[:2]}/{key}", Body=data)
+
+    def remove(self, key):
+        self.s3.client().delete_object(Bucket=self.name, Key=f"{key[:2]}/{key}")
 
     @contextlib.contextmanager
     def aged(self, days):
@@ -134,3 +140,19 @@ def test_what_an_upload_has_brought_is_no_stray_however_long_it_takes(fresh, sto
     # Elsewhere parts are no object until they are put together; the bytes behind the last whole part are one.
     assert [many for many, _ in looks] == ([1, 1, 1] if stores.name == "embedded" else [0, 1, 1])
     assert server.request("GET", f"/v2/team/app/blobs/{sha256(data)}").body == data
+
+
+def test_a_stray_stays_where_other_objects_are_missing(fresh, stores):
+    """As they are where the store is another registry's."""
+    server = fresh()
+    server.push_image("team/app", "v1", layers=[os.urandom(LARGE)])
+    objects = place(server, stores)
+    (known,) = stores.objects(server)
+    key = known[:2] + "0" * 30
+    objects.add(key, os.urandom(LARGE))
+    objects.remove(known)
+    with objects.aged(8) as options:
+        _, report = server.verify("--repair", *options)
+    assert [f["kind"] for f in report["findings"]] == ["blob-missing", "stray-object"] and report["repaired"] == 0
+    assert "is this the right store?" in report["findings"][1]["detail"]
+    assert stores.objects(server) == [key] and status(server)["pendingObjects"] == 0
